@@ -1,0 +1,93 @@
+defmodule EventSeal.Error do
+  @moduledoc """
+  An expected failure, returned as `{:error, %EventSeal.Error{}}` or raised by the `!` variants.
+
+  A message names what was wrong, what is allowed and, where a value was refused, its type: never the value itself,
+  since it may be a patient's.
+
+  ## Reasons
+
+    * `:invalid` - a field of an event, or an argument, breaks its rule; see `:field` and `:rule`
+    * `:conflict` - the euid stands in this flow already, with other fields
+    * `:retracted` - the euid was retracted; it is spent for ever
+    * `:settled` - the event has left the pool and can no longer be amended or retracted
+    * `:revision` - the event was amended since; `revision:` did not match
+    * `:count` - `expect:` did not match what the flow has accepted
+    * `:closed` - the flow is closed
+    * `:not_found` - there is no such flow, event, block or position
+    * `:nothing_to_seal` - no event of the flow can be fixed yet
+    * `:overloaded` - the queue or the pool is full; try again later
+    * `:stale` - another writer has moved the flow's head
+    * `:timeout` - what was awaited did not come in time
+    * `:storage` - the store could not write or read
+    * `:read_only` - the store is open for reading only
+    * `:locked` - another process holds the store's folder
+    * `:foreign` - the folder or file is not EventSeal's, or is of an unknown version
+    * `:corrupt` - stored bytes are not what was written
+    * `:malformed` - bytes or text given from outside are not of format 1
+    * `:cancelled` - the run was cancelled
+  """
+
+  @type reason ::
+          :invalid
+          | :conflict
+          | :retracted
+          | :settled
+          | :revision
+          | :count
+          | :closed
+          | :not_found
+          | :nothing_to_seal
+          | :overloaded
+          | :stale
+          | :timeout
+          | :storage
+          | :read_only
+          | :locked
+          | :foreign
+          | :corrupt
+          | :malformed
+          | :cancelled
+
+  @type t :: %__MODULE__{reason: reason, field: atom | nil, rule: String.t() | nil, detail: String.t() | nil}
+
+  defexception [:reason, :field, :rule, :detail]
+
+  @texts %{
+    invalid: "invalid",
+    conflict: "this euid stands in the flow already, with other fields",
+    retracted: "this euid was retracted and is spent",
+    settled: "the event has left the pool and can no longer be changed",
+    revision: "the event was amended since",
+    count: "the flow has accepted another number of events than expected",
+    closed: "the flow is closed",
+    not_found: "not found",
+    nothing_to_seal: "no event of the flow can be fixed yet",
+    overloaded: "too much is waiting; try again later",
+    stale: "another writer has moved the flow's head",
+    timeout: "timed out",
+    storage: "the store failed",
+    read_only: "the store is open for reading only",
+    locked: "the store's folder is held by another process",
+    foreign: "not a store or file of this format version",
+    corrupt: "stored bytes are not what was written",
+    malformed: "not of format event-seal/1",
+    cancelled: "cancelled"
+  }
+
+  @doc "Builds an error; `fields` are the struct's."
+  @spec new(reason, keyword) :: t
+  def new(reason, fields \\ []) when is_map_key(@texts, reason), do: struct!(%__MODULE__{reason: reason}, fields)
+
+  @impl true
+  def message(%__MODULE__{} = error) do
+    [
+      error.field && "#{error.field}: ",
+      @texts[error.reason],
+      error.rule && ": #{error.rule}",
+      error.detail && " (#{error.detail})"
+    ]
+    |> Enum.reject(&is_nil/1)
+    |> Enum.join()
+  end
+end
