@@ -1,0 +1,136 @@
+defmodule EventSeal.Verdict do
+  @moduledoc """
+  What a verification found: counts, and a list of faults.
+
+    * `flows`, `blocks`, `events`, `fixed`, `provisional` - how many were looked at
+    * `bodies_verified` - bodies whose commitment was recomputed
+    * `bodies_not_shown` - bodies that were not there to be checked; never counted as verified
+    * `bytes` - packed bytes read
+    * `faults` - `EventSeal.Fault`s, the lowest position of each flow first; capped, `fault_count` is not
+    * `microseconds` - how long it took
+  """
+  defstruct flows: 0,
+            blocks: 0,
+            events: 0,
+            fixed: 0,
+            provisional: 0,
+            bodies_verified: 0,
+            bodies_not_shown: 0,
+            bytes: 0,
+            fault_count: 0,
+            faults: [],
+            microseconds: 0
+
+  @type t :: %__MODULE__{
+          flows: non_neg_integer,
+          blocks: non_neg_integer,
+          events: non_neg_integer,
+          fixed: non_neg_integer,
+          provisional: non_neg_integer,
+          bodies_verified: non_neg_integer,
+          bodies_not_shown: non_neg_integer,
+          bytes: non_neg_integer,
+          fault_count: non_neg_integer,
+          faults: [EventSeal.Fault.t()],
+          microseconds: non_neg_integer
+        }
+
+  @sums [:flows, :blocks, :events, :fixed, :provisional, :bodies_verified, :bodies_not_shown, :bytes, :fault_count]
+
+  @doc """
+  Whether nothing was found.
+
+      iex> EventSeal.Verdict.ok?(%EventSeal.Verdict{})
+      true
+  """
+  @spec ok?(t) :: boolean
+  def ok?(%__MODULE__{fault_count: count}), do: count == 0
+
+  @doc "Adds the verdict of what comes after to a verdict; at most `max_faults` faults are kept."
+  @spec add(t, t, pos_integer) :: t
+  def add(%__MODULE__{} = verdict, %__MODULE__{} = next, max_faults \\ 1_000) do
+    kept = verdict.faults ++ Enum.take(next.faults, max(max_faults - length(verdict.faults), 0))
+    summed = Map.new(@sums, &{&1, Map.fetch!(verdict, &1) + Map.fetch!(next, &1)})
+    struct!(%{verdict | faults: kept, microseconds: verdict.microseconds + next.microseconds}, summed)
+  end
+end
+
+defmodule EventSeal.Fault do
+  @moduledoc """
+  One fault that a verification found.
+
+  `flow`, `position` (the lowest position it concerns), `block` (height, or `nil`), `class`, and what is `recorded`
+  beside what was `recomputed`: digests of 32 bytes, integers, or `nil` where there is nothing to show.
+
+  Each layer is recomputed from the recorded layer below it, so the class says where the fault was made:
+
+  | class | what does not hold |
+  | --- | --- |
+  | `:read` | the stored bytes could not be read |
+  | `:format` | bytes that are not of format 1 |
+  | `:genesis` | the genesis is not that of the flow's other blocks |
+  | `:height`, `:position` | a block or an event is missing, doubled or out of place |
+  | `:commitment` | salt or body, against the commitment |
+  | `:body_missing` | a body was removed without a recorded erasure |
+  | `:event_hash` | when, where, who, kind, … or the commitment, against the event hash |
+  | `:late`, `:recorded_at`, `:sealed_at`, `:epoch`, `:when_range` | a flag, or a time or term that fell |
+  | `:id`, `:provisional` | the link to the three events before and the three after |
+  | `:root`, `:block_hash` | the block's Merkle root; its header |
+  | `:previous`, `:seam` | the block before; the events on the other side of a block's edge |
+  | `:close` | events after the closing, or a closing that is none |
+  | `:missing` | blocks or events that should be there are not |
+  """
+  defstruct [:flow, :position, :block, :class, :recorded, :recomputed]
+
+  @type class ::
+          :read
+          | :format
+          | :genesis
+          | :height
+          | :position
+          | :commitment
+          | :body_missing
+          | :event_hash
+          | :late
+          | :recorded_at
+          | :sealed_at
+          | :epoch
+          | :when_range
+          | :id
+          | :provisional
+          | :root
+          | :block_hash
+          | :previous
+          | :seam
+          | :close
+          | :missing
+
+  @type datum :: <<_::256>> | integer | nil
+  @type t :: %__MODULE__{
+          flow: String.t(),
+          position: non_neg_integer,
+          block: non_neg_integer | nil,
+          class: class,
+          recorded: datum,
+          recomputed: datum
+        }
+
+  @doc """
+  The fault in one line.
+
+      iex> fault = %EventSeal.Fault{flow: "patient/1", position: 7, block: 0, class: :when_range, recorded: 3, recomputed: 5}
+      iex> EventSeal.Fault.to_line(fault)
+      "patient/1 position 7 block 0 when_range: recorded 3, recomputed 5"
+  """
+  @spec to_line(t) :: String.t()
+  def to_line(%__MODULE__{} = fault) do
+    block = if fault.block, do: " block #{fault.block}", else: ""
+
+    "#{fault.flow} position #{fault.position}#{block} #{fault.class}: " <>
+      "recorded #{datum(fault.recorded)}, recomputed #{datum(fault.recomputed)}"
+  end
+
+  defp datum(nil), do: "nothing"
+  defp datum(digest) when is_binary(digest), do: Base.encode16(digest, case: :lower)
+  defp datum(integer), do: Integer.to_string(integer)
+end
