@@ -5,20 +5,23 @@ defmodule Mix.Tasks.Compile.EventSealNative do
   use Mix.Task.Compiler
 
   @root Path.dirname(__DIR__)
+  @cargo ~w(build --release --locked --quiet --package event-seal-nif --message-format json-render-diagnostics)
 
   @impl true
   def run(_args) do
     cargo = System.find_executable("cargo") || Mix.raise(missing_cargo())
-    target = System.get_env("CARGO_TARGET_DIR") || Path.join(@root, "target")
-    args = ~w(build --release --locked --quiet --package event-seal-nif --target-dir) ++ [target]
 
-    case System.cmd(cargo, args, cd: @root, into: IO.stream(:stdio, :line), stderr_to_stdout: true) do
-      {_, 0} -> install(Path.join([target, "release", "libevent_seal_nif" <> extension()]))
-      {_, _} -> {:error, [diagnostic("cargo could not build native/nif; its messages stand above")]}
+    # What cargo has to say to people goes to standard error; standard output names the files that it made, wherever
+    # its configuration puts them.
+    with {artifacts, 0} <- System.cmd(cargo, @cargo, cd: @root),
+         [_, built] <- Regex.run(~r/"([^"]+event_seal_nif\.(?:so|dylib))"/, artifacts) do
+      install(built)
+    else
+      _ -> {:error, [diagnostic("cargo could not build native/nif; its messages stand above")]}
     end
   end
 
-  # Copy, then rename: a library that is loaded must never be written over.
+  # The VM loads libraries by the name .so on macOS too. Copy, then rename: a loaded library must never be written over.
   defp install(built) do
     installed = Path.join([@root, "priv", "native", "event_seal.so"])
 
@@ -35,15 +38,12 @@ defmodule Mix.Tasks.Compile.EventSealNative do
   defp same?(a, b), do: match?({:ok, _}, File.stat(b)) and digest(a) == digest(b)
   defp digest(path), do: path |> File.read!() |> :erlang.md5()
 
-  # macOS links a .dylib; the VM loads libraries by the name .so there too.
-  defp extension, do: if(match?({:unix, :darwin}, :os.type()), do: ".dylib", else: ".so")
-
   defp diagnostic(message) do
     %Mix.Task.Compiler.Diagnostic{
       compiler_name: "event_seal_native",
       file: Path.join(@root, "native/nif/Cargo.toml"),
       message: message,
-      position: nil,
+      position: 0,
       severity: :error
     }
   end
