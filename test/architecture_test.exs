@@ -1,0 +1,94 @@
+defmodule EventSeal.ArchitectureTest do
+  # ARCHITECTURE.md, "Layers": each part imports only what stands below it, and verification nothing of writing. What a
+  # module names is read from its compiled code, so a struct or a child spec counts as well as a call.
+  use ExUnit.Case, async: true
+
+  # From the lowest layer to the highest. A part is its modules with all that is nested in them; it may name itself and
+  # every part of a lower layer, but no other part of its own layer.
+  @layers [
+    [native: [EventSeal.Native]],
+    [data: [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault, EventSeal.Chain]],
+    [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
+    [store: [EventSeal.Store]],
+    [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
+    [writing: [EventSeal.Writer, EventSeal.Flow], verifying: [EventSeal.Verifier]],
+    [facade: [EventSeal]],
+    [erlang: [:event_seal], tasks: [Mix.Tasks.EventSeal]]
+  ]
+
+  # The core's modules, likewise: a file may use those above it in this list. Verification uses nothing of writing.
+  @core ~w(suite event genesis block verify chain seal interchange import reference)
+
+  @parts for {layer, depth} <- Enum.with_index(@layers), {part, modules} <- layer, do: {part, depth, modules}
+
+  test "each part imports only what stands below it" do
+    modules = modules()
+
+    wrong =
+      for module <- modules, named <- named(module, modules), not allowed?(part(module), part(named)) do
+        "#{inspect(module)} names #{inspect(named)}"
+      end
+
+    assert wrong == []
+  end
+
+  test "each module belongs to a part" do
+    assert Enum.filter(modules(), &is_nil(part(&1))) == []
+  end
+
+  test "in the core too each module uses only what stands below it" do
+    wrong =
+      for path <- Path.wildcard("native/core/src/**/*.rs"),
+          from = core_module(path),
+          [_, used] <- Regex.scan(~r/\bcrate::([a-z_]+)/, code(path)),
+          used in @core,
+          rank(used) > rank(from) do
+        "#{path} uses #{used}"
+      end
+
+    assert wrong == []
+  end
+
+  defp modules do
+    {:ok, modules} = :application.get_key(:event_seal, :modules)
+    support = Path.wildcard("test/support/**/*.ex")
+    Enum.reject(modules, &(Path.relative_to_cwd(to_string(&1.module_info(:compile)[:source])) in support))
+  end
+
+  # The application bears the Erlang face's name, so that atom alone says nothing: there only calls count.
+  defp named(module, modules) do
+    beam = :code.which(module)
+    {:ok, {_, [atoms: atoms, imports: imports]}} = :beam_lib.chunks(beam, [:atoms, :imports])
+    called = for {:event_seal, _, _} <- imports, do: :event_seal
+    mentioned = for {_, atom} <- atoms, atom in modules, atom not in [module, :event_seal], do: atom
+    Enum.uniq(called ++ mentioned)
+  end
+
+  defp allowed?({part, _}, {part, _}), do: true
+  defp allowed?({_, from}, {_, to}), do: to < from
+  defp allowed?(_, _), do: true
+
+  # The part of the longest name that the module is, or is nested in; the facade's holds no more than itself.
+  defp part(module) do
+    name = module |> Atom.to_string() |> String.replace_prefix("Elixir.Inspect.", "Elixir.")
+
+    @parts
+    |> Enum.flat_map(fn {part, depth, modules} ->
+      for owner <- modules, holds?(owner, name), do: {owner, part, depth}
+    end)
+    |> Enum.max_by(fn {owner, _, _} -> byte_size(Atom.to_string(owner)) end, fn -> nil end)
+    |> then(&(&1 && {elem(&1, 1), elem(&1, 2)}))
+  end
+
+  defp holds?(EventSeal, name), do: name == "Elixir.EventSeal"
+  defp holds?(owner, name), do: name == Atom.to_string(owner) or String.starts_with?(name, "#{owner}.")
+
+  defp core_module(path) do
+    path |> Path.relative_to("native/core/src") |> Path.rootname() |> Path.split() |> hd()
+  end
+
+  # A file without its tests.
+  defp code(path), do: path |> File.read!() |> String.split("#[cfg(test)]") |> hd()
+
+  defp rank(module), do: Enum.find_index(@core, &(&1 == module)) || length(@core)
+end
