@@ -1,0 +1,43 @@
+defmodule EventSeal.Store.Head do
+  @moduledoc """
+  One consistent state of a flow, read from the stored bytes.
+
+    * `flow`, `genesis` - its id and its genesis record
+    * `height` - how many blocks are sealed, and so the next block's height
+    * `fixed` - the last sealed position, 0 if none is
+    * `closed` - whether its last block closed it
+    * `last_block` - the packed bytes of the last block, `nil` if there is none
+    * `when_max` - the greatest `when` up to `fixed`, as the last block was committed with; `nil` if there is none
+    * `next_seq` - the lowest sequence number that was never used, 1 in a new flow
+    * `entries` - what is not sealed, `{seq, :pool | :tail, meta, data}`, by ascending `seq`
+    * `found` - for each euid that was asked for and is known: `:spent`, or the heights of the blocks that may hold it
+  """
+
+  @enforce_keys [:flow, :genesis]
+  defstruct [
+    :flow,
+    :genesis,
+    :last_block,
+    :when_max,
+    height: 0,
+    fixed: 0,
+    closed: false,
+    next_seq: 1,
+    entries: [],
+    found: %{}
+  ]
+
+  @type entry :: {seq :: non_neg_integer, :pool | :tail, meta :: binary, data :: binary}
+  @type t :: %__MODULE__{
+          flow: String.t(),
+          genesis: binary,
+          height: non_neg_integer,
+          fixed: non_neg_integer,
+          closed: boolean,
+          last_block: binary | nil,
+          when_max: integer | nil,
+          next_seq: pos_integer,
+          entries: [entry],
+          found: %{optional(<<_::128>>) => :spent | [non_neg_integer]}
+        }
+end
