@@ -7,13 +7,20 @@ defmodule EventSeal.ArchitectureTest do
   # every part of a lower layer, but no other part of its own layer.
   @layers [
     [native: [EventSeal.Native]],
-    [data: [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault, EventSeal.Chain]],
+    [
+      data:
+        [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault, EventSeal.Receipt] ++
+          [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange]
+    ],
     [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
     [store: [EventSeal.Store]],
+    [segments: [EventSeal.Segments]],
     [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
-    [writing: [EventSeal.Writer, EventSeal.Flow], verifying: [EventSeal.Verifier]],
-    [facade: [EventSeal]],
-    [erlang: [:event_seal], tasks: [Mix.Tasks.EventSeal]]
+    [writing: [EventSeal.Writer, EventSeal.Flow], verifying: [EventSeal.Verifier], exporting: [EventSeal.Export]],
+    [facade: [EventSeal, EventSeal.Options]],
+    [erlang: [:event_seal], importing: [EventSeal.Import]],
+    [command: [EventSeal.Command]],
+    [tasks: [Mix.Tasks.EventSeal]]
   ]
 
   # The core's modules, likewise: a file may use those above it in this list. Verification uses nothing of writing.
