@@ -1,4 +1,7 @@
 //! Format 1 of EventSeal: hashing, sealing and verifying chains of events.
+//!
+//! Pure functions over bytes: no I/O, no clock, no randomness, no panic. FORMAT.md at the project's root defines every
+//! byte. The way of an event: [`event::Event::encode`], [`chain::settle`], [`block::seal`].
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -9,3 +12,16 @@
         clippy::indexing_slicing
     )
 )]
+
+pub mod block;
+pub mod chain;
+pub mod digest;
+pub mod event;
+pub mod genesis;
+pub mod merkle;
+#[cfg(test)]
+mod reference;
+pub mod suite;
+mod wire;
+
+pub use wire::{LIMIT, Malformed, has_control};

@@ -1,0 +1,429 @@
+//! How events are linked: the state between two events, and settling. FORMAT.md, "Ids".
+use crate::block::Container;
+use crate::event::{Event, FLAGS_AT, LATE};
+use crate::genesis::Genesis;
+use crate::suite::{Digest, Role, Suite, hash, hash_each};
+use crate::wire::{LIMIT, Malformed, Reader};
+
+/// Iₙ of the three ids before it, oldest first, and Eₙ … Eₙ₊₃.
+pub fn link(suite: Suite, genesis: &Digest, before: &[Digest; 3], hashes: &[Digest; 4]) -> Digest {
+    let [third, second, first] = before;
+    let [own, next, next2, next3] = hashes;
+    hash(
+        suite,
+        Role::Link,
+        &[genesis, first, second, third, own, next, next2, next3],
+    )
+}
+
+/// Pₙ of Iₙ₋₃ and Eₙ₋₂, Eₙ₋₁, Eₙ.
+pub fn provisional(suite: Suite, genesis: &Digest, id: &Digest, hashes: &[Digest; 3], n: u64) -> Digest {
+    let [second, first, own] = hashes;
+    hash(
+        suite,
+        Role::Provisional,
+        &[genesis, id, second, first, own, &n.to_be_bytes()],
+    )
+}
+
+/// Where a flow stands after its last settled event: all that settling the next one needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    suite: Suite,
+    genesis: Digest,
+    n: u64,
+    /// The position of the last known id: n−3 … n. Behind a sealed block all ids are known.
+    known: u64,
+    /// The last three known ids, oldest first.
+    ids: [Digest; 3],
+    /// Eₙ₋₂, Eₙ₋₁, Eₙ.
+    hashes: [Digest; 3],
+    when_max: Option<i64>,
+    recorded_at: Option<i64>,
+    closed: bool,
+}
+
+/// What settling made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The settled events, in order.
+    pub entries: Vec<SettledEvent>,
+    /// The position of the first of `ids`.
+    pub first_id: u64,
+    /// The ids that can be known now and could not before, in order.
+    pub ids: Vec<Digest>,
+}
+
+/// One settled event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettledEvent {
+    /// Its position.
+    pub n: u64,
+    /// Its frame, with the late flag set as it must be.
+    pub frame: Vec<u8>,
+    /// Its event hash.
+    pub hash: Digest,
+    /// Its provisional id.
+    pub provisional: Digest,
+}
+
+/// Why events cannot be settled. Nothing was changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettleError {
+    /// The flow is closed.
+    Closed,
+    /// A frame is not of format 1.
+    Frame {
+        /// Which one of those given, from 0.
+        index: usize,
+        /// What is wrong with it.
+        malformed: Malformed,
+    },
+    /// `recorded_at` fell.
+    RecordedAt {
+        /// Which one of those given, from 0.
+        index: usize,
+    },
+    /// `$close` is not last, or the last event of a closing is not `$close`.
+    Close {
+        /// Which one of those given, from 0.
+        index: usize,
+    },
+    /// Positions end at 2⁵³−1.
+    Full,
+}
+
+/// Why stored, unsealed events cannot be taken up again: they are not what settling them makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corrupt {
+    /// The genesis record is not of format 1, or not that of the block.
+    Genesis,
+    /// The block is a tail, or closes the flow although events follow.
+    Block,
+    /// An entry differs from what settling makes of its frame, or from the block's seams.
+    Entry {
+        /// Which one of those given, from 0.
+        index: usize,
+    },
+    /// Fewer entries than the block's seams need.
+    Missing,
+}
+
+/// A settled, unsealed event as it was stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Its frame.
+    pub frame: &'a [u8],
+    /// Its event hash.
+    pub hash: Digest,
+    /// Its provisional id.
+    pub provisional: Digest,
+}
+
+impl Links {
+    /// Before a flow's first event.
+    pub fn start(suite: Suite, genesis: Digest) -> Links {
+        Links {
+            suite,
+            genesis,
+            n: 0,
+            known: 0,
+            ids: [genesis; 3],
+            hashes: [genesis; 3],
+            when_max: None,
+            recorded_at: None,
+            closed: false,
+        }
+    }
+
+    /// Right after a sealed block's last event. `when_max` is the greatest `when` of the flow up to there.
+    pub fn after_block(block: &Container<'_>, when_max: Option<i64>) -> Links {
+        let header = block.header();
+        Links {
+            suite: header.suite,
+            genesis: header.genesis,
+            n: block.last(),
+            known: block.last(),
+            ids: block.last_ids(),
+            hashes: block.last_hashes(),
+            when_max: when_max.max(Some(header.when_max)),
+            recorded_at: block.last_recorded_at(),
+            closed: header.closes,
+        }
+    }
+
+    /// Takes up a flow from its stored state: settles the stored events again and compares. Returns the state behind
+    /// them, and the ids that could be known.
+    pub fn restore(
+        genesis_record: &[u8],
+        block: Option<&Container<'_>>,
+        when_max: Option<i64>,
+        entries: &[Stored<'_>],
+    ) -> Result<(Links, Settled), Corrupt> {
+        let genesis = Genesis::decode(genesis_record).map_err(|_| Corrupt::Genesis)?;
+        let mut links = Links::start(genesis.suite, genesis.digest());
+        let mut seams: &[Digest] = &[];
+        if let Some(block) = block {
+            if block.genesis_record() != genesis_record || block.header().genesis != links.genesis {
+                return Err(Corrupt::Genesis);
+            }
+            links = Links::after_block(block, when_max);
+            seams = if links.closed {
+                &[]
+            } else {
+                &block.seams().next_hashes
+            };
+            if block.is_tail() || (links.closed && !entries.is_empty()) {
+                return Err(Corrupt::Block);
+            }
+        }
+        let expected = |index: usize| seams.get(index);
+        if let Some(index) = (0..entries.len().min(seams.len()))
+            .find(|&index| entries.get(index).map(|entry| &entry.hash) != expected(index))
+        {
+            return Err(Corrupt::Entry { index });
+        }
+        if entries.len() < seams.len() {
+            return Err(Corrupt::Missing);
+        }
+        let settled = links.again(entries)?;
+        Ok((links, settled))
+    }
+
+    fn again(&mut self, entries: &[Stored<'_>]) -> Result<Settled, Corrupt> {
+        if entries.is_empty() {
+            return Ok(Settled {
+                entries: Vec::new(),
+                first_id: self.known + 1,
+                ids: Vec::new(),
+            });
+        }
+        let frames = entries.iter().map(|entry| entry.frame.to_vec());
+        let settled = settle(self, frames, false).map_err(|error| Corrupt::Entry { index: error.index() })?;
+        let differs = |(stored, made): (&Stored<'_>, &SettledEvent)| {
+            stored.frame != made.frame || stored.hash != made.hash || stored.provisional != made.provisional
+        };
+        match entries.iter().zip(&settled.entries).position(differs) {
+            Some(index) => Err(Corrupt::Entry { index }),
+            None => Ok(settled),
+        }
+    }
+
+    /// How the flow is hashed.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// G.
+    pub fn genesis(&self) -> &Digest {
+        &self.genesis
+    }
+
+    /// The position of the last settled event; 0 before the first.
+    pub fn n(&self) -> u64 {
+        self.n
+    }
+
+    /// The position of the last event whose id is known.
+    pub fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// The greatest `when` so far.
+    pub fn when_max(&self) -> Option<i64> {
+        self.when_max
+    }
+
+    /// The last event's `recorded_at`.
+    pub fn recorded_at(&self) -> Option<i64> {
+        self.recorded_at
+    }
+
+    /// Whether the flow is closed.
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The state as 352 bytes, for keeping. Not part of format 1: only this library reads it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![1, self.suite.as_u8(), u8::from(self.closed), 0];
+        out.extend_from_slice(&[
+            0,
+            0,
+            u8::from(self.when_max.is_some()),
+            u8::from(self.recorded_at.is_some()),
+        ]);
+        out.extend_from_slice(&self.n.to_be_bytes());
+        out.extend_from_slice(&self.known.to_be_bytes());
+        out.extend_from_slice(&self.when_max.unwrap_or_default().to_be_bytes());
+        out.extend_from_slice(&self.recorded_at.unwrap_or_default().to_be_bytes());
+        for digest in [&self.genesis].into_iter().chain(&self.ids).chain(&self.hashes) {
+            out.extend_from_slice(digest);
+        }
+        crate::wire::pad(&mut out, 0);
+        out
+    }
+
+    /// Reads what `encode` wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Links, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8("version")? != 1 {
+            return Err(Malformed::new(0, "version"));
+        }
+        let suite = Suite::from_u8(reader.u8("suite")?).ok_or(Malformed::new(1, "suite"))?;
+        let closed = flag(&mut reader)?;
+        reader.zeros(3)?;
+        let (has_when, has_recorded) = (flag(&mut reader)?, flag(&mut reader)?);
+        let n = reader.counter("n")?;
+        let known = reader.counter("known")?;
+        if known > n || n - known > 3 {
+            return Err(Malformed::new(16, "known"));
+        }
+        let when_max = reader.time("when_max").map(|when| has_when.then_some(when))?;
+        let recorded_at = reader.time("recorded_at").map(|at| has_recorded.then_some(at))?;
+        let mut digest = || reader.digest("digest").copied();
+        let genesis = digest()?;
+        let ids = [digest()?, digest()?, digest()?];
+        let hashes = [digest()?, digest()?, digest()?];
+        reader.zeros_to_unit(0)?;
+        reader.end()?;
+        Ok(Links {
+            suite,
+            genesis,
+            n,
+            known,
+            ids,
+            hashes,
+            when_max,
+            recorded_at,
+            closed,
+        })
+    }
+
+    /// Moves on by one event; `out` gets the id that is known by it, if it was not known before.
+    fn advance(&mut self, own: Digest, ids: &mut Vec<Digest>) -> Digest {
+        let [third, second, first] = self.hashes;
+        if self.known + 3 == self.n {
+            ids.push(self.learn(&[third, second, first, own]));
+        }
+        self.n += 1;
+        self.hashes = [second, first, own];
+        // Now known is n−3 … n−1, so Iₙ₋₃ is one of the three.
+        let [oldest, middle, latest] = &self.ids;
+        let id = match self.n - self.known {
+            1 => oldest,
+            2 => middle,
+            _ => latest,
+        };
+        provisional(self.suite, &self.genesis, id, &self.hashes, self.n)
+    }
+
+    fn learn(&mut self, hashes: &[Digest; 4]) -> Digest {
+        let id = link(self.suite, &self.genesis, &self.ids, hashes);
+        let [_, second, first] = self.ids;
+        self.ids = [second, first, id];
+        self.known += 1;
+        id
+    }
+
+    /// The ids that only a closing makes known: G stands for the events that will never come.
+    fn close(&mut self, ids: &mut Vec<Digest>) {
+        let [third, second, first] = self.hashes;
+        let none = self.genesis;
+        let window = [third, second, first, none, none, none];
+        while self.known < self.n {
+            let back = (self.n - self.known - 1) as usize; // 2, 1 or 0
+            let start = 2_usize.saturating_sub(back);
+            if let Some(hashes) = window.get(start..).and_then(<[Digest]>::first_chunk) {
+                ids.push(self.learn(hashes));
+            }
+        }
+        self.closed = true;
+    }
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match reader.u8("flag")? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => reader.fail("flag"),
+    }
+}
+
+impl SettleError {
+    fn index(self) -> usize {
+        match self {
+            SettleError::Closed | SettleError::Full => 0,
+            SettleError::Frame { index, .. }
+            | SettleError::RecordedAt { index }
+            | SettleError::Close { index } => index,
+        }
+    }
+}
+
+/// Settles frames, in order: sets their late flags, hashes them, gives each its provisional id, and finds the ids that
+/// can now be known. `closing` says that the last one is `$close`. On error `links` is as it was.
+pub fn settle(
+    links: &mut Links,
+    frames: impl IntoIterator<Item = Vec<u8>>,
+    closing: bool,
+) -> Result<Settled, SettleError> {
+    if links.closed {
+        return Err(SettleError::Closed);
+    }
+    let mut next = links.clone();
+    let frames = next.prepare(frames.into_iter().collect(), closing)?;
+    let views: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let mut hashes = Vec::new();
+    hash_each(next.suite, Role::Event, &views, &mut hashes);
+    let first_id = next.known + 1;
+    let mut ids = Vec::with_capacity(frames.len() + 3);
+    let mut entries = Vec::with_capacity(frames.len());
+    for (frame, hash) in frames.into_iter().zip(hashes) {
+        let provisional = next.advance(hash, &mut ids);
+        entries.push(SettledEvent {
+            n: next.n,
+            frame,
+            hash,
+            provisional,
+        });
+    }
+    if closing {
+        next.close(&mut ids);
+    }
+    *links = next;
+    Ok(Settled {
+        entries,
+        first_id,
+        ids,
+    })
+}
+
+impl Links {
+    /// Checks the frames and sets their late flags.
+    fn prepare(&mut self, mut frames: Vec<Vec<u8>>, closing: bool) -> Result<Vec<Vec<u8>>, SettleError> {
+        let count = frames.len();
+        if self.n + count as u64 > LIMIT as u64 {
+            return Err(SettleError::Full);
+        }
+        if closing && count == 0 {
+            return Err(SettleError::Close { index: 0 });
+        }
+        for (index, frame) in frames.iter_mut().enumerate() {
+            let event = Event::decode(frame).map_err(|malformed| SettleError::Frame { index, malformed })?;
+            if event.closes() != (closing && index + 1 == count) {
+                return Err(SettleError::Close { index });
+            }
+            if self.recorded_at > Some(event.recorded_at) {
+                return Err(SettleError::RecordedAt { index });
+            }
+            let (when, late) = (event.when, self.when_max > Some(event.when));
+            self.recorded_at = Some(event.recorded_at);
+            self.when_max = self.when_max.max(Some(when));
+            if let Some(flags) = frame.get_mut(FLAGS_AT) {
+                *flags = if late { LATE } else { 0 };
+            }
+        }
+        Ok(frames)
+    }
+}
