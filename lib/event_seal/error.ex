@@ -79,6 +79,36 @@ defmodule EventSeal.Error do
   @spec new(reason, keyword) :: t
   def new(reason, fields \\ []) when is_map_key(@texts, reason), do: struct!(%__MODULE__{reason: reason}, fields)
 
+  @rules %{
+    empty: "must not be empty",
+    too_long: "is too long",
+    control: "must not hold control characters",
+    range: "is out of range",
+    reserved: "must not begin with $; such kinds are the library's own"
+  }
+
+  @refusals %{
+    count: "a container holds 1 to 1048576 events",
+    full: "positions end at 2^53-1",
+    recorded_at: "recorded_at must not fall along a flow, nor be after sealed_at",
+    close: "a flow ends by one event of kind $close, and by nothing else",
+    seams: "height 0, first position 1 and no block before come together",
+    range: "times and counters are within ±(2^53-1)"
+  }
+
+  @doc false
+  # What the native part answers: see EventSeal.Native.
+  @spec from_native(tuple) :: t
+  def from_native({:malformed, at, what}), do: new(:malformed, detail: "byte #{at}: #{what}")
+
+  def from_native({:invalid, field, rule}),
+    do: new(:invalid, field: field, rule: Map.get(@rules, rule, to_string(rule)))
+
+  def from_native({:refused, :closed}), do: new(:closed)
+  def from_native({:refused, reason}), do: new(:invalid, rule: Map.get(@refusals, reason, to_string(reason)))
+  def from_native({:corrupt, what, nil}), do: new(:corrupt, detail: to_string(what))
+  def from_native({:corrupt, what, index}), do: new(:corrupt, detail: "#{what} #{index} behind the last block")
+
   @impl true
   def message(%__MODULE__{} = error) do
     [

@@ -1,18 +1,149 @@
 defmodule EventSeal.Native do
   @moduledoc false
-  # The NIF's stubs. A native library cannot be upgraded while it is loaded: restart the VM to change it.
+  # The NIF's stubs, thin on purpose: a native library cannot be replaced while it is loaded, so a new one needs the VM
+  # restarted. Functions that take `work` (bytes, roughly) stay on the calling scheduler if it is small, and go to a dirty
+  # one if they might take a millisecond. What takes long runs on a pool of threads of its own and answers by a message.
+  #
+  # Failures come back as `{:error, {:malformed, at, what}}`, `{:error, {:invalid, field, rule}}`,
+  # `{:error, {:refused, reason}}` or `{:error, {:corrupt, what, index}}`; a term of the wrong type raises ArgumentError.
+
   @on_load :load
+
+  # Bytes that are packed or hashed in well under a millisecond.
+  @small 131_072
+
+  @type failure ::
+          {:malformed, non_neg_integer, String.t()}
+          | {:invalid, atom, atom}
+          | {:refused, atom}
+          | {:corrupt, atom, non_neg_integer | nil}
+  @type result(value) :: {:ok, value} | {:error, failure}
 
   @doc false
   def load do
     :event_seal |> :code.priv_dir() |> Path.join("native/event_seal") |> String.to_charlist() |> :erlang.load_nif(0)
   end
 
+  # Hashing
+
+  @spec hash_all(term, [binary], non_neg_integer) :: [<<_::256>>]
+  def hash_all(algorithm, inputs, work) when work < @small, do: hash_all_here(algorithm, inputs)
+  def hash_all(algorithm, inputs, _work), do: hash_all_dirty(algorithm, inputs)
+
+  @spec hash_new(term) :: reference
+  def hash_new(_algorithm), do: not_loaded()
+
+  @spec hash_update(reference, binary, non_neg_integer) :: reference
+  def hash_update(state, input, work) when work < @small, do: hash_update_here(state, input)
+  def hash_update(state, input, _work), do: hash_update_dirty(state, input)
+
+  @spec hash_final(reference) :: <<_::256>>
+  def hash_final(_state), do: not_loaded()
+
+  # Chains
+
+  @spec genesis(atom, integer, <<_::128>>, String.t()) :: result(binary)
+  def genesis(_suite, _created_at, _nonce, _flow), do: not_loaded()
+
+  @spec read_genesis(binary) :: result({atom, integer, String.t(), <<_::256>>, binary})
+  def read_genesis(_record), do: not_loaded()
+
+  @spec frames(atom, [tuple], non_neg_integer) :: result([{binary, binary}])
+  def frames(suite, drafts, work) when work < @small, do: frames_here(suite, drafts)
+  def frames(suite, drafts, _work), do: frames_dirty(suite, drafts)
+
+  @spec settle([{binary, [binary], boolean}], non_neg_integer) :: result([tuple])
+  def settle(flows, work) when work < @small, do: settle_here(flows)
+  def settle(flows, _work), do: settle_dirty(flows)
+
+  @spec restore(binary, binary | nil, integer | nil, [tuple]) :: result({tuple, binary | nil})
+  def restore(_genesis, _last_block, _when_max, _entries), do: not_loaded()
+
+  @spec seal(binary, tuple, {binary, binary}, binary, [tuple], non_neg_integer) :: result(binary)
+  def seal(genesis, placed, edges, ids, entries, work) when work < @small,
+    do: seal_here(genesis, placed, edges, ids, entries)
+
+  def seal(genesis, placed, edges, ids, entries, _work), do: seal_dirty(genesis, placed, edges, ids, entries)
+
+  @spec tail(binary, binary | nil, [tuple]) :: result(binary)
+  def tail(_genesis, _last_block, _entries), do: not_loaded()
+
+  # Containers
+
+  @spec header(binary) :: result(tuple)
+  def header(_container), do: not_loaded()
+
+  @spec events(binary) :: result([tuple])
+  def events(container) when byte_size(container) < @small, do: events_here(container)
+  def events(container), do: events_dirty(container)
+
+  # Verification, on a pool of threads; the caller gets `{tag, :done, counts, faults, edges}` or `{tag, :failed}`.
+
+  @spec pool(pos_integer) :: reference
+  def pool(_threads), do: not_loaded()
+
+  @spec verify(reference, [tuple], {boolean, non_neg_integer}, term) :: reference
+  def verify(_pool, _flows, _settings, _tag), do: not_loaded()
+
+  @spec verify_interchange(reference, binary, non_neg_integer, term) :: reference
+  def verify_interchange(_pool, _text, _max_faults, _tag), do: not_loaded()
+
+  @spec progress(reference) :: {non_neg_integer, non_neg_integer}
+  def progress(_job), do: not_loaded()
+
+  @spec stop(reference) :: :ok
+  def stop(_job), do: not_loaded()
+
+  # Interchange and import
+
+  @spec interchange_header(binary, boolean) :: result(binary)
+  def interchange_header(_genesis, _closed), do: not_loaded()
+
+  @spec interchange_lines(binary) :: result(binary)
+  def interchange_lines(container) when byte_size(container) < @small, do: interchange_lines_here(container)
+  def interchange_lines(container), do: interchange_lines_dirty(container)
+
+  @spec import_lines([binary]) :: [{:ok, {String.t(), tuple}} | {:error, {atom, String.t()}}]
+  def import_lines(lines), do: import_lines_dirty(lines)
+
+  # A lock on a file that the kernel drops with its holder
+
   @spec lock(Path.t()) :: {:ok, reference} | {:error, :locked | :io | :not_utf8}
   def lock(_path), do: not_loaded()
 
   @spec unlock(reference) :: :ok
   def unlock(_lock), do: not_loaded()
+
+  @doc false
+  def hash_all_here(_algorithm, _inputs), do: not_loaded()
+  @doc false
+  def hash_all_dirty(_algorithm, _inputs), do: not_loaded()
+  @doc false
+  def hash_update_here(_state, _input), do: not_loaded()
+  @doc false
+  def hash_update_dirty(_state, _input), do: not_loaded()
+  @doc false
+  def frames_here(_suite, _drafts), do: not_loaded()
+  @doc false
+  def frames_dirty(_suite, _drafts), do: not_loaded()
+  @doc false
+  def settle_here(_flows), do: not_loaded()
+  @doc false
+  def settle_dirty(_flows), do: not_loaded()
+  @doc false
+  def seal_here(_genesis, _placed, _edges, _ids, _entries), do: not_loaded()
+  @doc false
+  def seal_dirty(_genesis, _placed, _edges, _ids, _entries), do: not_loaded()
+  @doc false
+  def events_here(_container), do: not_loaded()
+  @doc false
+  def events_dirty(_container), do: not_loaded()
+  @doc false
+  def interchange_lines_here(_container), do: not_loaded()
+  @doc false
+  def interchange_lines_dirty(_container), do: not_loaded()
+  @doc false
+  def import_lines_dirty(_lines), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:not_loaded)
 end

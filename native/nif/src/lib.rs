@@ -1,5 +1,8 @@
 //! The BEAM's way into `event_seal_core`: decode, call, encode. No logic lives here.
 
+mod chain;
+mod hash;
 mod lock;
+mod terms;
 
 rustler::init!("Elixir.EventSeal.Native");

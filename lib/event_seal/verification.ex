@@ -1,0 +1,80 @@
+defmodule EventSeal.Verification do
+  @moduledoc false
+  # One native verification over pieces that lie in binaries or in files. The work runs on threads of its own; the caller
+  # waits for a message, and its death stops the work.
+
+  alias EventSeal.{Chain, Error, Native, Verdict}
+
+  @tick 100
+
+  @typedoc """
+  `pieces` are the flow's containers in order: binaries, or `{:file, path, offset, length}`. `from` is the edge that an
+  earlier run with `more: true` returned. `alone: true` says that what stands before the first piece is not given.
+  `fixed`, `last` and `closed` are what the flow's keeper says of it, `nil` where nothing is known.
+  """
+  @type flow :: %{
+          required(:flow) => String.t() | nil,
+          required(:pieces) => [binary | {:file, Path.t(), non_neg_integer, non_neg_integer}],
+          optional(:from) => binary | nil,
+          optional(:more) => boolean,
+          optional(:alone) => boolean,
+          optional(:fixed) => non_neg_integer | nil,
+          optional(:last) => non_neg_integer | nil,
+          optional(:closed) => boolean | nil
+        }
+
+  @spec run([flow], keyword) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
+  def run(flows, opts) do
+    started = System.monotonic_time(:microsecond)
+    pool = Keyword.get_lazy(opts, :pool, fn -> pool(opts) end)
+    tag = make_ref()
+    settings = {Keyword.get(opts, :bodies, false), Keyword.get(opts, :max_faults, 1_000)}
+    job = Native.verify(pool, Enum.map(flows, &asked/1), settings, tag)
+    await(job, tag, started, Keyword.get(opts, :progress))
+  end
+
+  @doc "Verifies one interchange file on the pool."
+  @spec file(binary, keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
+  def file(text, opts) do
+    started = System.monotonic_time(:microsecond)
+    pool = Keyword.get_lazy(opts, :pool, fn -> pool(opts) end)
+    tag = make_ref()
+    job = Native.verify_interchange(pool, text, Keyword.get(opts, :max_faults, 1_000), tag)
+    with {:ok, verdict, _edges} <- await(job, tag, started, Keyword.get(opts, :progress)), do: {:ok, verdict}
+  end
+
+  @spec pool(keyword) :: reference
+  def pool(opts), do: Native.pool(Keyword.get(opts, :threads, System.schedulers_online()))
+
+  defp asked(flow) do
+    {flow.flow, flow.pieces, flow[:from], {flow[:fixed], flow[:last], flow[:closed]}, flow[:more] || false,
+     flow[:alone] || false}
+  end
+
+  defp await(job, tag, started, progress) do
+    receive do
+      {^tag, :done, counts, faults, edges} -> {:ok, verdict(counts, faults, started), edges}
+      {^tag, :failed} -> {:error, Error.new(:cancelled)}
+    after
+      @tick ->
+        if progress, do: progress.(Native.progress(job))
+        await(job, tag, started, progress)
+    end
+  end
+
+  defp verdict({flows, blocks, events, fixed, provisional, verified, not_shown, bytes, faults}, list, started) do
+    %Verdict{
+      flows: flows,
+      blocks: blocks,
+      events: events,
+      fixed: fixed,
+      provisional: provisional,
+      bodies_verified: verified,
+      bodies_not_shown: not_shown,
+      bytes: bytes,
+      fault_count: faults,
+      faults: Enum.map(list, &Chain.fault/1),
+      microseconds: System.monotonic_time(:microsecond) - started
+    }
+  end
+end

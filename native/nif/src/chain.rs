@@ -1,0 +1,373 @@
+//! `EventSeal.Chain`: genesis, frames, settling, sealing, reading containers.
+
+use crate::terms::{array, atoms, binary, digests, invalid, malformed, ok, refused, suite, suite_atom};
+use event_seal_core::Malformed;
+use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal};
+use event_seal_core::chain::{Corrupt, Links, SettleError, Settled, Stored, settle};
+use event_seal_core::event::{Event, Where, decode_salted_body, salted_body};
+use event_seal_core::genesis::Genesis;
+use event_seal_core::suite::{Digest, Role, hash_each};
+use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
+
+#[rustler::nif]
+fn genesis<'a>(env: Env<'a>, suite_name: Atom, created_at: i64, nonce: Binary, flow: &str) -> NifResult<Term<'a>> {
+    Ok(match Genesis::new(suite(suite_name)?, created_at, array(nonce)?, flow) {
+        Ok(genesis) => ok(env, binary(env, &genesis.encode())),
+        Err(fault) => invalid(env, &fault),
+    })
+}
+
+/// `{suite, created_at, flow, digest, links}`.
+#[rustler::nif]
+fn read_genesis<'a>(env: Env<'a>, record: Binary) -> Term<'a> {
+    match Genesis::decode(record.as_slice()) {
+        Ok(genesis) => {
+            let digest = genesis.digest();
+            let links = Links::start(genesis.suite, digest).encode();
+            let suite = suite_atom(genesis.suite);
+            ok(env, (suite, genesis.created_at, genesis.flow, binary(env, &digest), binary(env, &links)))
+        }
+        Err(fault) => malformed(env, &fault),
+    }
+}
+
+/// An event as `EventSeal.Event.draft/2` and `EventSeal.Chain.stamp/2` leave it.
+#[derive(NifTuple)]
+struct Draft<'a> {
+    euid: Binary<'a>,
+    when: i64,
+    recorded_at: i64,
+    revision: u16,
+    kind: &'a str,
+    version: u16,
+    place: Term<'a>,
+    who: Option<&'a str>,
+    salt: Binary<'a>,
+    body: Binary<'a>,
+}
+
+fn place(term: Term<'_>) -> NifResult<Where<'_>> {
+    match term.decode::<(i32, i32)>() {
+        Ok((lat, lon)) => Ok(Where::Geo { lat, lon }),
+        Err(_) => Ok(term.decode::<Option<&str>>()?.map_or(Where::Nowhere, Where::Place)),
+    }
+}
+
+fn frames<'a>(env: Env<'a>, suite_name: Atom, drafts: Vec<Draft<'a>>) -> NifResult<Term<'a>> {
+    let bodies = drafts
+        .iter()
+        .map(|draft| Ok(salted_body(&array(draft.salt)?, draft.body.as_slice())))
+        .collect::<NifResult<Vec<_>>>()?;
+    let inputs: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+    let mut commitments = Vec::with_capacity(inputs.len());
+    hash_each(suite(suite_name)?, Role::Body, &inputs, &mut commitments);
+    let mut packed = Vec::with_capacity(drafts.len());
+    let mut frame = Vec::new();
+    for ((draft, body), commitment) in drafts.iter().zip(&bodies).zip(commitments) {
+        let event = Event {
+            euid: array(draft.euid)?,
+            when: draft.when,
+            recorded_at: draft.recorded_at,
+            commitment,
+            late: false,
+            revision: draft.revision,
+            kind: draft.kind,
+            version: draft.version,
+            place: place(draft.place)?,
+            who: draft.who,
+        };
+        frame.clear();
+        if let Err(fault) = event.encode(&mut frame) {
+            return Ok(invalid(env, &fault));
+        }
+        packed.push((binary(env, &frame), binary(env, body)));
+    }
+    Ok(ok(env, packed))
+}
+
+#[rustler::nif]
+fn frames_here<'a>(env: Env<'a>, suite: Atom, drafts: Vec<Draft<'a>>) -> NifResult<Term<'a>> {
+    frames(env, suite, drafts)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn frames_dirty<'a>(env: Env<'a>, suite: Atom, drafts: Vec<Draft<'a>>) -> NifResult<Term<'a>> {
+    frames(env, suite, drafts)
+}
+
+type Asked<'a> = (Binary<'a>, Vec<Binary<'a>>, bool);
+
+/// For each flow what it settled, as `settled` puts it.
+fn settle_flows<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
+    let mut answers = Vec::with_capacity(flows.len());
+    for (links, frames, closing) in flows {
+        let mut links = match Links::decode(links.as_slice()) {
+            Ok(links) => links,
+            Err(fault) => return malformed(env, &fault),
+        };
+        let frames = frames.iter().map(|frame| frame.as_slice().to_vec());
+        match settle(&mut links, frames, closing) {
+            Ok(found) => answers.push(settled(env, &links, &found)),
+            Err(fault) => return not_settled(env, &fault),
+        }
+    }
+    ok(env, answers)
+}
+
+/// `{links, [{frame, hash, provisional}], ids, when_max, recorded_at}`.
+fn settled<'a>(env: Env<'a>, links: &Links, found: &Settled) -> Term<'a> {
+    let row = |event: &event_seal_core::chain::SettledEvent| {
+        (binary(env, &event.frame), binary(env, &event.hash), binary(env, &event.provisional))
+    };
+    let rows: Vec<_> = found.entries.iter().map(row).collect();
+    let ids = binary(env, found.ids.as_flattened());
+    (binary(env, &links.encode()), rows, ids, links.when_max(), links.recorded_at()).encode(env)
+}
+
+fn not_settled<'a>(env: Env<'a>, fault: &SettleError) -> Term<'a> {
+    match fault {
+        SettleError::Closed => refused(env, atoms::closed()),
+        SettleError::Full => refused(env, atoms::full()),
+        SettleError::Frame { malformed: fault, .. } => malformed(env, fault),
+        SettleError::RecordedAt { .. } => refused(env, atoms::recorded_at()),
+        SettleError::Close { .. } => refused(env, atoms::close()),
+    }
+}
+
+#[rustler::nif]
+fn settle_here<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
+    settle_flows(env, flows)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn settle_dirty<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
+    settle_flows(env, flows)
+}
+
+type Open<'a> = (Binary<'a>, Binary<'a>, Binary<'a>, Option<Binary<'a>>);
+
+/// Settles stored entries again behind the last block and compares. What `settled` puts for a flow, and the edge before
+/// the next block: three ids, two event hashes.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn restore<'a>(
+    env: Env<'a>,
+    genesis: Binary<'a>,
+    last_block: Option<Binary<'a>>,
+    when_max: Option<i64>,
+    entries: Vec<Open<'a>>,
+) -> NifResult<Term<'a>> {
+    let stored = entries
+        .iter()
+        .map(|(frame, hash, provisional, _)| {
+            Ok(Stored { frame: frame.as_slice(), hash: array(*hash)?, provisional: array(*provisional)? })
+        })
+        .collect::<NifResult<Vec<_>>>()?;
+    let block = match last_block.map(|block| Container::decode(block.as_slice())).transpose() {
+        Ok(block) => block,
+        Err(fault) => return Ok(malformed(env, &fault)),
+    };
+    Ok(match Links::restore(genesis.as_slice(), block.as_ref(), when_max, &stored) {
+        Ok((links, found)) => {
+            let edge = block.map(|block| {
+                let [_, second, first] = block.last_hashes();
+                binary(env, [block.last_ids().as_flattened(), &second, &first].concat().as_slice())
+            });
+            ok(env, (settled(env, &links, &found), edge))
+        }
+        Err(fault) => not_restored(env, &fault),
+    })
+}
+
+fn not_restored<'a>(env: Env<'a>, fault: &Corrupt) -> Term<'a> {
+    let (what, index) = match fault {
+        Corrupt::Genesis => (atoms::genesis(), None),
+        Corrupt::Block => (atoms::block(), None),
+        Corrupt::Entry { index } => (atoms::entry(), Some(*index)),
+        Corrupt::Missing => (atoms::missing(), None),
+    };
+    (atoms::error(), (atoms::corrupt(), what, index)).encode(env)
+}
+
+/// A block's height, first position, epoch, sealed_at, hash of the block before, and whether it ends the flow.
+type Placed<'a> = (u64, u64, u64, i64, Binary<'a>, bool);
+/// The three ids and two event hashes before a block, and the three event hashes after it.
+type Edges<'a> = (Binary<'a>, Binary<'a>);
+type Sealed<'a> = (Binary<'a>, Binary<'a>, Option<Binary<'a>>);
+
+fn seal_block<'a>(
+    env: Env<'a>,
+    genesis: Binary<'a>,
+    placed: Placed<'a>,
+    edges: Edges<'a>,
+    ids: Binary<'a>,
+    entries: Vec<Sealed<'a>>,
+) -> NifResult<Term<'a>> {
+    let (height, first, epoch, sealed_at, previous, closes) = placed;
+    let ids = digests(ids)?;
+    if ids.len() != entries.len() {
+        return Err(rustler::Error::BadArg);
+    }
+    let entries = entries
+        .iter()
+        .zip(ids)
+        .map(|((frame, hash, body), id)| entry(*frame, *hash, *id, *body))
+        .collect::<NifResult<Vec<_>>>()?;
+    let (before, after) = (digests(edges.0)?, digests(edges.1)?);
+    let ([third, second, first_id, hash2, hash1], [next1, next2, next3]) = (before, after) else {
+        return Err(rustler::Error::BadArg);
+    };
+    let sealing = Sealing {
+        genesis_record: genesis.as_slice(),
+        height,
+        first,
+        epoch,
+        sealed_at,
+        previous: array(previous)?,
+        closes,
+        ids_before: [*third, *second, *first_id],
+        hashes_before: [*hash2, *hash1],
+        next_hashes: [*next1, *next2, *next3],
+        entries: &entries,
+    };
+    Ok(match seal(&sealing) {
+        Ok(block) => ok(env, binary(env, &block)),
+        Err(fault) => not_sealed(env, &fault),
+    })
+}
+
+fn entry<'a>(frame: Binary<'a>, hash: Binary<'a>, id: Digest, body: Option<Binary<'a>>) -> NifResult<Entry<'a>> {
+    Ok(Entry { frame: frame.as_slice(), hash: array(hash)?, id, body: body.map(|body| body.as_slice()) })
+}
+
+fn not_sealed<'a>(env: Env<'a>, fault: &SealError) -> Term<'a> {
+    match fault {
+        SealError::Count => refused(env, atoms::count()),
+        SealError::Genesis(fault) => malformed(env, fault),
+        SealError::Frame { malformed: fault, .. } | SealError::Body { malformed: fault, .. } => malformed(env, fault),
+        SealError::RecordedAt { .. } => refused(env, atoms::recorded_at()),
+        SealError::Close { .. } => refused(env, atoms::close()),
+        SealError::Seams => refused(env, atoms::seams()),
+        SealError::Range => refused(env, atoms::range()),
+    }
+}
+
+#[rustler::nif]
+fn seal_here<'a>(
+    env: Env<'a>,
+    genesis: Binary<'a>,
+    placed: Placed<'a>,
+    edges: Edges<'a>,
+    ids: Binary<'a>,
+    entries: Vec<Sealed<'a>>,
+) -> NifResult<Term<'a>> {
+    seal_block(env, genesis, placed, edges, ids, entries)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn seal_dirty<'a>(
+    env: Env<'a>,
+    genesis: Binary<'a>,
+    placed: Placed<'a>,
+    edges: Edges<'a>,
+    ids: Binary<'a>,
+    entries: Vec<Sealed<'a>>,
+) -> NifResult<Term<'a>> {
+    seal_block(env, genesis, placed, edges, ids, entries)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn tail<'a>(
+    env: Env<'a>,
+    genesis: Binary<'a>,
+    last_block: Option<Binary<'a>>,
+    entries: Vec<Open<'a>>,
+) -> NifResult<Term<'a>> {
+    let entries = entries
+        .iter()
+        .map(|(frame, hash, provisional, body)| entry(*frame, *hash, array(*provisional)?, *body))
+        .collect::<NifResult<Vec<_>>>()?;
+    let before = match last_block.map(|block| Container::decode(block.as_slice())).transpose() {
+        Ok(before) => before,
+        Err(fault) => return Ok(malformed(env, &fault)),
+    };
+    Ok(match pack_tail(genesis.as_slice(), before.as_ref(), &entries) {
+        Ok(tail) => ok(env, binary(env, &tail)),
+        Err(fault) => not_sealed(env, &fault),
+    })
+}
+
+/// A container's header; `EventSeal.Chain.header/1` names its parts.
+#[rustler::nif]
+fn header<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
+    let container = container.as_slice();
+    match Container::decode(container).and_then(|container| Ok((container.genesis()?, container))) {
+        Ok((genesis, container)) => {
+            let (header, seams) = (container.header(), container.seams());
+            let flow = (suite_atom(header.suite), genesis.flow, binary(env, container.genesis_record()));
+            let placed = (header.height, header.first, header.count, header.epoch, header.closes);
+            let times = (header.when_min, header.when_max, header.sealed_at);
+            let digests = (binary(env, &header.previous), binary(env, &header.root), binary(env, container.hash()));
+            let before = [seams.ids.as_flattened(), seams.hashes.as_flattened()].concat();
+            let edges = (binary(env, &before), binary(env, seams.next_hashes.as_flattened()));
+            ok(env, (stage(container.kind()), flow, placed, times, digests, edges))
+        }
+        Err(fault) => malformed(env, &fault),
+    }
+}
+
+fn stage(kind: Kind) -> Atom {
+    match kind {
+        Kind::Block => atoms::fixed(),
+        Kind::Tail => atoms::sandbox(),
+    }
+}
+
+/// For each event `{euid, {when, recorded_at, late, revision}, {kind, version, where, who}, {commitment, hash, id},
+/// {salt, body} | nil}`.
+fn events<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
+    let found = Container::decode(container.as_slice()).and_then(|container| {
+        let digests = container.hashes().iter().zip(container.ids()).enumerate();
+        digests
+            .map(|(i, (hash, id))| event_row(env, &container.event(i)?, container.body(i), hash, id))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    match found {
+        Ok(rows) => ok(env, rows),
+        Err(fault) => malformed(env, &fault),
+    }
+}
+
+fn event_row<'a>(
+    env: Env<'a>,
+    event: &Event<'_>,
+    body: Body<'_>,
+    hash: &Digest,
+    id: &Digest,
+) -> Result<Term<'a>, Malformed> {
+    let shown = match body {
+        Body::Shown(salted) => {
+            let (salt, body) = decode_salted_body(salted)?;
+            Some((binary(env, salt), binary(env, body)))
+        }
+        Body::Erased | Body::Absent => None,
+    };
+    let place = match event.place {
+        Where::Nowhere => atoms::nil().encode(env),
+        Where::Place(place) => place.encode(env),
+        Where::Geo { lat, lon } => (lat, lon).encode(env),
+    };
+    let times = (event.when, event.recorded_at, event.late, event.revision);
+    let what = (event.kind, event.version, place, event.who);
+    let digests = (binary(env, &event.commitment), binary(env, hash), binary(env, id));
+    Ok((binary(env, &event.euid), times, what, digests, shown).encode(env))
+}
+
+#[rustler::nif]
+fn events_here<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
+    events(env, container)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn events_dirty<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
+    events(env, container)
+}
