@@ -10,11 +10,19 @@ use event_seal_core::suite::{Digest, Role, hash_each};
 use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
 
 #[rustler::nif]
-fn genesis<'a>(env: Env<'a>, suite_name: Atom, created_at: i64, nonce: Binary, flow: &str) -> NifResult<Term<'a>> {
-    Ok(match Genesis::new(suite(suite_name)?, created_at, array(nonce)?, flow) {
-        Ok(genesis) => ok(env, binary(env, &genesis.encode())),
-        Err(fault) => invalid(env, &fault),
-    })
+fn genesis<'a>(
+    env: Env<'a>,
+    suite_name: Atom,
+    created_at: i64,
+    nonce: Binary,
+    flow: &str,
+) -> NifResult<Term<'a>> {
+    Ok(
+        match Genesis::new(suite(suite_name)?, created_at, array(nonce)?, flow) {
+            Ok(genesis) => ok(env, binary(env, &genesis.encode())),
+            Err(fault) => invalid(env, &fault),
+        },
+    )
 }
 
 /// `{suite, created_at, flow, digest, links}`.
@@ -25,7 +33,16 @@ fn read_genesis<'a>(env: Env<'a>, record: Binary) -> Term<'a> {
             let digest = genesis.digest();
             let links = Links::start(genesis.suite, digest).encode();
             let suite = suite_atom(genesis.suite);
-            ok(env, (suite, genesis.created_at, genesis.flow, binary(env, &digest), binary(env, &links)))
+            ok(
+                env,
+                (
+                    suite,
+                    genesis.created_at,
+                    genesis.flow,
+                    binary(env, &digest),
+                    binary(env, &links),
+                ),
+            )
         }
         Err(fault) => malformed(env, &fault),
     }
@@ -49,7 +66,9 @@ struct Draft<'a> {
 fn place(term: Term<'_>) -> NifResult<Where<'_>> {
     match term.decode::<(i32, i32)>() {
         Ok((lat, lon)) => Ok(Where::Geo { lat, lon }),
-        Err(_) => Ok(term.decode::<Option<&str>>()?.map_or(Where::Nowhere, Where::Place)),
+        Err(_) => Ok(term
+            .decode::<Option<&str>>()?
+            .map_or(Where::Nowhere, Where::Place)),
     }
 }
 
@@ -117,11 +136,22 @@ fn settle_flows<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
 /// `{links, [{frame, hash, provisional}], ids, when_max, recorded_at}`.
 fn settled<'a>(env: Env<'a>, links: &Links, found: &Settled) -> Term<'a> {
     let row = |event: &event_seal_core::chain::SettledEvent| {
-        (binary(env, &event.frame), binary(env, &event.hash), binary(env, &event.provisional))
+        (
+            binary(env, &event.frame),
+            binary(env, &event.hash),
+            binary(env, &event.provisional),
+        )
     };
     let rows: Vec<_> = found.entries.iter().map(row).collect();
     let ids = binary(env, found.ids.as_flattened());
-    (binary(env, &links.encode()), rows, ids, links.when_max(), links.recorded_at()).encode(env)
+    (
+        binary(env, &links.encode()),
+        rows,
+        ids,
+        links.when_max(),
+        links.recorded_at(),
+    )
+        .encode(env)
 }
 
 fn not_settled<'a>(env: Env<'a>, fault: &SettleError) -> Term<'a> {
@@ -159,23 +189,37 @@ fn restore<'a>(
     let stored = entries
         .iter()
         .map(|(frame, hash, provisional, _)| {
-            Ok(Stored { frame: frame.as_slice(), hash: array(*hash)?, provisional: array(*provisional)? })
+            Ok(Stored {
+                frame: frame.as_slice(),
+                hash: array(*hash)?,
+                provisional: array(*provisional)?,
+            })
         })
         .collect::<NifResult<Vec<_>>>()?;
-    let block = match last_block.map(|block| Container::decode(block.as_slice())).transpose() {
+    let block = match last_block
+        .map(|block| Container::decode(block.as_slice()))
+        .transpose()
+    {
         Ok(block) => block,
         Err(fault) => return Ok(malformed(env, &fault)),
     };
-    Ok(match Links::restore(genesis.as_slice(), block.as_ref(), when_max, &stored) {
-        Ok((links, found)) => {
-            let edge = block.map(|block| {
-                let [_, second, first] = block.last_hashes();
-                binary(env, [block.last_ids().as_flattened(), &second, &first].concat().as_slice())
-            });
-            ok(env, (settled(env, &links, &found), edge))
-        }
-        Err(fault) => not_restored(env, &fault),
-    })
+    Ok(
+        match Links::restore(genesis.as_slice(), block.as_ref(), when_max, &stored) {
+            Ok((links, found)) => {
+                let edge = block.map(|block| {
+                    let [_, second, first] = block.last_hashes();
+                    binary(
+                        env,
+                        [block.last_ids().as_flattened(), &second, &first]
+                            .concat()
+                            .as_slice(),
+                    )
+                });
+                ok(env, (settled(env, &links, &found), edge))
+            }
+            Err(fault) => not_restored(env, &fault),
+        },
+    )
 }
 
 fn not_restored<'a>(env: Env<'a>, fault: &Corrupt) -> Term<'a> {
@@ -235,15 +279,27 @@ fn seal_block<'a>(
     })
 }
 
-fn entry<'a>(frame: Binary<'a>, hash: Binary<'a>, id: Digest, body: Option<Binary<'a>>) -> NifResult<Entry<'a>> {
-    Ok(Entry { frame: frame.as_slice(), hash: array(hash)?, id, body: body.map(|body| body.as_slice()) })
+fn entry<'a>(
+    frame: Binary<'a>,
+    hash: Binary<'a>,
+    id: Digest,
+    body: Option<Binary<'a>>,
+) -> NifResult<Entry<'a>> {
+    Ok(Entry {
+        frame: frame.as_slice(),
+        hash: array(hash)?,
+        id,
+        body: body.map(|body| body.as_slice()),
+    })
 }
 
 fn not_sealed<'a>(env: Env<'a>, fault: &SealError) -> Term<'a> {
     match fault {
         SealError::Count => refused(env, atoms::count()),
         SealError::Genesis(fault) => malformed(env, fault),
-        SealError::Frame { malformed: fault, .. } | SealError::Body { malformed: fault, .. } => malformed(env, fault),
+        SealError::Frame { malformed: fault, .. } | SealError::Body { malformed: fault, .. } => {
+            malformed(env, fault)
+        }
         SealError::RecordedAt { .. } => refused(env, atoms::recorded_at()),
         SealError::Close { .. } => refused(env, atoms::close()),
         SealError::Seams => refused(env, atoms::seams()),
@@ -286,7 +342,10 @@ fn tail<'a>(
         .iter()
         .map(|(frame, hash, provisional, body)| entry(*frame, *hash, array(*provisional)?, *body))
         .collect::<NifResult<Vec<_>>>()?;
-    let before = match last_block.map(|block| Container::decode(block.as_slice())).transpose() {
+    let before = match last_block
+        .map(|block| Container::decode(block.as_slice()))
+        .transpose()
+    {
         Ok(before) => before,
         Err(fault) => return Ok(malformed(env, &fault)),
     };
@@ -303,13 +362,33 @@ fn header<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
     match Container::decode(container).and_then(|container| Ok((container.genesis()?, container))) {
         Ok((genesis, container)) => {
             let (header, seams) = (container.header(), container.seams());
-            let flow = (suite_atom(header.suite), genesis.flow, binary(env, container.genesis_record()));
-            let placed = (header.height, header.first, header.count, header.epoch, header.closes);
+            let flow = (
+                suite_atom(header.suite),
+                genesis.flow,
+                binary(env, container.genesis_record()),
+            );
+            let placed = (
+                header.height,
+                header.first,
+                header.count,
+                header.epoch,
+                header.closes,
+            );
             let times = (header.when_min, header.when_max, header.sealed_at);
-            let digests = (binary(env, &header.previous), binary(env, &header.root), binary(env, container.hash()));
+            let digests = (
+                binary(env, &header.previous),
+                binary(env, &header.root),
+                binary(env, container.hash()),
+            );
             let before = [seams.ids.as_flattened(), seams.hashes.as_flattened()].concat();
-            let edges = (binary(env, &before), binary(env, seams.next_hashes.as_flattened()));
-            ok(env, (stage(container.kind()), flow, placed, times, digests, edges))
+            let edges = (
+                binary(env, &before),
+                binary(env, seams.next_hashes.as_flattened()),
+            );
+            ok(
+                env,
+                (stage(container.kind()), flow, placed, times, digests, edges),
+            )
         }
         Err(fault) => malformed(env, &fault),
     }

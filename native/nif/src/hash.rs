@@ -41,13 +41,19 @@ fn hash_all_here<'a>(env: Env<'a>, algorithm: Term<'a>, inputs: Vec<Binary<'a>>)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn hash_all_dirty<'a>(env: Env<'a>, algorithm: Term<'a>, inputs: Vec<Binary<'a>>) -> NifResult<Vec<Term<'a>>> {
+fn hash_all_dirty<'a>(
+    env: Env<'a>,
+    algorithm: Term<'a>,
+    inputs: Vec<Binary<'a>>,
+) -> NifResult<Vec<Term<'a>>> {
     each(env, algorithm, &inputs)
 }
 
 #[rustler::nif]
 fn hash_new(algorithm: Term) -> NifResult<ResourceArc<State>> {
-    with_algorithm(algorithm, |algorithm| ResourceArc::new(State(Hasher::new(algorithm))))
+    with_algorithm(algorithm, |algorithm| {
+        ResourceArc::new(State(Hasher::new(algorithm)))
+    })
 }
 
 fn fed(state: &State, input: &[u8]) -> ResourceArc<State> {

@@ -1,8 +1,8 @@
 //! How the core's values look to the BEAM: atoms, digests, tagged errors.
 
+use event_seal_core::Malformed;
 use event_seal_core::event::Invalid;
 use event_seal_core::suite::{Digest, Suite};
-use event_seal_core::Malformed;
 use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifResult, Term};
 
 pub mod atoms {
@@ -63,7 +63,15 @@ pub fn malformed<'a>(env: Env<'a>, fault: &Malformed) -> Term<'a> {
 
 /// `{:error, {:invalid, field, rule}}`: a value that may not enter a chain.
 pub fn invalid<'a>(env: Env<'a>, fault: &Invalid) -> Term<'a> {
-    (atoms::error(), (atoms::invalid(), name(env, fault.field.name()), name(env, fault.rule.name()))).encode(env)
+    (
+        atoms::error(),
+        (
+            atoms::invalid(),
+            name(env, fault.field.name()),
+            name(env, fault.rule.name()),
+        ),
+    )
+        .encode(env)
 }
 
 /// `{:error, {:refused, reason}}`: the chain's state does not allow it.
