@@ -200,7 +200,7 @@ impl<'a> Event<'a> {
         self.kind == CLOSE
     }
 
-    fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
         check_time(Field::When, self.when)?;
         check_time(Field::RecordedAt, self.recorded_at)?;
         check_text(Field::Kind, self.kind, KIND_MAX)?;

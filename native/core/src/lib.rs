@@ -18,6 +18,8 @@ pub mod chain;
 pub mod digest;
 pub mod event;
 pub mod genesis;
+pub mod import;
+pub mod interchange;
 pub mod merkle;
 #[cfg(test)]
 mod reference;
