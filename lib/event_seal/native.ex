@@ -77,7 +77,7 @@ defmodule EventSeal.Native do
   def events(container) when byte_size(container) < @small, do: events_here(container)
   def events(container), do: events_dirty(container)
 
-  # Verification, on a pool of threads; the caller gets `{tag, :done, counts, faults, edges}` or `{tag, :failed}`.
+  # Verification, on a pool of threads; the caller gets `{tag, :done, counts, faults, edges}` or `{tag, :failed, reason}`.
 
   @spec pool(pos_integer) :: reference
   def pool(_threads), do: not_loaded()
@@ -104,7 +104,7 @@ defmodule EventSeal.Native do
   def interchange_lines(container), do: interchange_lines_dirty(container)
 
   @spec import_lines([binary]) :: [{:ok, {String.t(), tuple}} | {:error, {atom, String.t()}}]
-  def import_lines(lines), do: import_lines_dirty(lines)
+  def import_lines(_lines), do: not_loaded()
 
   # A lock on a file that the kernel drops with its holder
 
@@ -142,8 +142,6 @@ defmodule EventSeal.Native do
   def interchange_lines_here(_container), do: not_loaded()
   @doc false
   def interchange_lines_dirty(_container), do: not_loaded()
-  @doc false
-  def import_lines_dirty(_lines), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:not_loaded)
 end

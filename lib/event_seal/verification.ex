@@ -53,8 +53,17 @@ defmodule EventSeal.Verification do
 
   defp await(job, tag, started, progress) do
     receive do
-      {^tag, :done, counts, faults, edges} -> {:ok, verdict(counts, faults, started), edges}
-      {^tag, :failed} -> {:error, Error.new(:cancelled)}
+      {^tag, :done, counts, faults, edges} ->
+        {:ok, verdict(counts, faults, started), edges}
+
+      {^tag, :failed, :cancelled} ->
+        {:error, Error.new(:cancelled)}
+
+      {^tag, :failed, :panicked} ->
+        raise "the native verification broke off; this is a defect of the library"
+
+      {^tag, :failed, :badarg} ->
+        raise ArgumentError, "not flows that can be verified; see the type EventSeal.Verification.flow"
     after
       @tick ->
         if progress, do: progress.(Native.progress(job))
@@ -62,7 +71,7 @@ defmodule EventSeal.Verification do
     end
   end
 
-  defp verdict({flows, blocks, events, fixed, provisional, verified, not_shown, bytes, faults}, list, started) do
+  defp verdict({{flows, blocks, events, fixed, provisional}, {verified, not_shown, bytes, faults}}, list, started) do
     %Verdict{
       flows: flows,
       blocks: blocks,

@@ -2,6 +2,7 @@
 
 mod chain;
 mod hash;
+mod interchange;
 mod lock;
 mod terms;
 

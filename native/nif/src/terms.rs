@@ -10,7 +10,7 @@ pub mod atoms {
         ok, error, nil, malformed, invalid, refused, corrupt,
         closed, full, recorded_at, close, count, seams, range, genesis, block, entry, missing,
         sha256, blake3, keyed, derive_key,
-        fixed, sandbox, done, failed, binary, file,
+        fixed, sandbox, done, failed, cancelled, badarg, panicked, binary, file,
     }
 }
 
