@@ -24,6 +24,9 @@ pub mod merkle;
 #[cfg(test)]
 mod reference;
 pub mod suite;
+#[cfg(test)]
+mod tests;
+pub mod verify;
 mod wire;
 
 pub use wire::{LIMIT, Malformed, has_control};

@@ -1,0 +1,199 @@
+//! Verifying packed containers, in parallel, over a source and a control. FORMAT.md, "Verification".
+//!
+//! First each container alone, in any order on all cores: every layer is recomputed from the *recorded* layer below
+//! it, so that a fault is named where it was made. Then the edges between containers, in order. The verdict is the same
+//! on one core as on many.
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+mod edge;
+mod fault;
+mod piece;
+mod run;
+
+pub use edge::Edge;
+pub use fault::{Datum, Fault, FaultClass};
+
+use piece::Piece;
+use run::Linking;
+
+/// Where the containers come from.
+pub trait Source: Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of one, read into `buffer` or borrowed from the source. It may be asked for more than once.
+    fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault>;
+}
+
+/// A container could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFault;
+
+/// Containers in memory are a source.
+impl<T: AsRef<[u8]> + Sync> Source for [T] {
+    fn len(&self) -> usize {
+        <[T]>::len(self)
+    }
+
+    fn read<'a>(&'a self, index: usize, _: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
+        self.get(index).map(AsRef::as_ref).ok_or(ReadFault)
+    }
+}
+
+/// How a verification is watched and stopped. Both are called from many threads; `advanced` may sleep, to pace it.
+pub trait Control: Sync {
+    /// Whether the verdict is no longer wanted.
+    fn stopped(&self) -> bool;
+    /// So many more events and bytes were verified.
+    fn advanced(&self, events: u64, bytes: u64);
+}
+
+/// Never stops, tells nobody.
+pub struct Unwatched;
+
+impl Control for Unwatched {
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    fn advanced(&self, _: u64, _: u64) {}
+}
+
+/// One flow's containers, in order.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The flow's id: the containers' genesis must say the same.
+    pub flow: String,
+    /// Which of the source's containers.
+    pub pieces: Range<usize>,
+    /// What an earlier call returned for the flow, if this one goes on from there.
+    pub from: Option<Edge>,
+    /// What must be there.
+    pub expect: Expect,
+    /// The flow goes on behind the last piece: nothing is missing there, and the verdict has an edge to go on from.
+    pub more: bool,
+    /// The first piece's predecessors are not given (a range of a flow), and nothing is said of that.
+    pub alone: bool,
+}
+
+impl Run {
+    /// A whole flow of which nothing more is known.
+    pub fn whole(flow: &str, pieces: Range<usize>) -> Run {
+        Run {
+            flow: flow.to_owned(),
+            pieces,
+            from: None,
+            expect: Expect::default(),
+            more: false,
+            alone: false,
+        }
+    }
+}
+
+/// What must be there, beyond what the containers say of each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// A body that is not there is a fault.
+    pub bodies: bool,
+    /// The position of the last fixed event.
+    pub fixed: Option<u64>,
+    /// The position of the last settled event.
+    pub last: Option<u64>,
+    /// Whether the flow is closed.
+    pub closed: Option<bool>,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Flows begun (one that goes on from an edge was counted before).
+    pub flows: u64,
+    /// Blocks looked at.
+    pub blocks: u64,
+    /// Events looked at.
+    pub events: u64,
+    /// Of these, in blocks.
+    pub fixed: u64,
+    /// Of these, in tails.
+    pub provisional: u64,
+    /// Bodies that are what their commitments say.
+    pub bodies_verified: u64,
+    /// Bodies that are not there, and so not verified.
+    pub bodies_not_shown: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// The faults: in the order of the runs, then by position, then by class. The lowest ones, if there are too many.
+    pub faults: Vec<Fault>,
+    /// How many faults there are in all.
+    pub fault_count: u64,
+    /// For each run with `more`, where to go on from.
+    pub edges: Vec<Option<Edge>>,
+    /// It was stopped: counts and faults are of a part only.
+    pub stopped: bool,
+}
+
+/// Verifies the runs in the current rayon pool. At most `max_faults` faults are kept.
+pub fn verify<S: Source + ?Sized>(
+    source: &S,
+    runs: &[Run],
+    control: &dyn Control,
+    max_faults: usize,
+) -> Verdict {
+    let work: Vec<(&Run, usize)> = runs
+        .iter()
+        .flat_map(|run| run.pieces.clone().map(move |index| (run, index)))
+        .collect();
+    let pieces: Vec<Piece> = work
+        .par_iter()
+        .map_init(Vec::new, |buffer, (run, index)| {
+            Piece::of(source, run, *index, control, max_faults, buffer)
+        })
+        .collect();
+    let mut verdict = Verdict {
+        stopped: control.stopped(),
+        ..Verdict::default()
+    };
+    let mut rest = pieces.as_slice();
+    for run in runs {
+        let (own, others) = rest.split_at(run.pieces.len().min(rest.len()));
+        rest = others;
+        verdict.stopped |= own.iter().any(Piece::is_stopped);
+        verdict.add(
+            Linking {
+                source,
+                run,
+                pieces: own,
+                control,
+                max_faults,
+            }
+            .link(),
+        );
+    }
+    verdict.faults.truncate(max_faults);
+    verdict
+}
+
+impl Verdict {
+    fn add(&mut self, run: run::Linked) {
+        self.flows += u64::from(run.begun);
+        for piece in run.counted {
+            self.blocks += piece.blocks;
+            self.events += piece.fixed + piece.provisional;
+            self.fixed += piece.fixed;
+            self.provisional += piece.provisional;
+            self.bodies_verified += piece.bodies_verified;
+            self.bodies_not_shown += piece.bodies_not_shown;
+            self.bytes += piece.bytes;
+        }
+        self.fault_count += run.fault_count;
+        self.faults.extend(run.faults);
+        self.edges.push(run.edge);
+    }
+}

@@ -1,0 +1,190 @@
+//! What a flow's next container must fit on to.
+use super::piece::Pair;
+use crate::suite::Digest;
+use crate::wire::{Malformed, Reader, pad};
+
+/// Where the verification of a flow stands between two containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// What is known of the events before.
+    pub(super) reach: Reach,
+    /// The flow's genesis hash, once a container showed it.
+    pub(super) genesis: Option<Digest>,
+    /// The height that the next container should have, if known.
+    pub(super) height: Option<u64>,
+    /// The last position seen.
+    pub(super) n: u64,
+    /// The last fixed position seen.
+    pub(super) fixed: u64,
+    pub(super) hash: Pair,
+    pub(super) ids: [Pair; 3],
+    pub(super) hashes: [Pair; 3],
+    /// What the last block says of the three events behind it.
+    pub(super) next_hashes: [Option<Digest>; 3],
+    pub(super) when_max: Option<i64>,
+    /// Whether `when_max` leaves out no event.
+    pub(super) exact: bool,
+    pub(super) recorded_at: Option<i64>,
+    pub(super) sealed_at: Option<i64>,
+    pub(super) epoch: u64,
+    pub(super) closed: bool,
+    pub(super) tail: bool,
+}
+
+/// What is known of the events before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// There are none: the flow begins.
+    Begin,
+    /// The last ones are.
+    Known,
+    /// Nothing: they are not given, or could not be read.
+    Unknown,
+}
+
+const VERSION: u8 = 1;
+const NOTHING: Pair = Pair {
+    recorded: [0; 32],
+    recomputed: [0; 32],
+};
+
+impl Edge {
+    /// Before a flow's first event, or (`alone`) before anything that is known of it.
+    pub(super) fn start(alone: bool) -> Edge {
+        Edge {
+            reach: if alone { Reach::Unknown } else { Reach::Begin },
+            genesis: None,
+            height: (!alone).then_some(0),
+            n: 0,
+            fixed: 0,
+            hash: NOTHING,
+            ids: [NOTHING; 3],
+            hashes: [NOTHING; 3],
+            next_hashes: [None; 3],
+            when_max: None,
+            exact: !alone,
+            recorded_at: None,
+            sealed_at: None,
+            epoch: 0,
+            closed: false,
+            tail: false,
+        }
+    }
+
+    /// The last position seen.
+    pub fn n(&self) -> u64 {
+        self.n
+    }
+
+    /// The edge as bytes, for keeping. Not part of format 1: only this library reads them.
+    pub fn encode(&self) -> Vec<u8> {
+        let reach = match self.reach {
+            Reach::Begin => 0,
+            Reach::Known => 1,
+            Reach::Unknown => 2,
+        };
+        let mut out = vec![VERSION, reach];
+        let times = [self.when_max, self.recorded_at, self.sealed_at];
+        let mut flags = vec![
+            self.genesis.is_some(),
+            self.height.is_some(),
+            self.exact,
+            self.closed,
+            self.tail,
+        ];
+        flags.extend(times.iter().map(Option::is_some));
+        flags.extend(self.next_hashes.iter().map(Option::is_some));
+        out.extend(flags.into_iter().map(u8::from));
+        for number in [self.height.unwrap_or_default(), self.n, self.fixed, self.epoch] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        for time in times {
+            out.extend_from_slice(&time.unwrap_or_default().to_be_bytes());
+        }
+        out.extend_from_slice(&self.genesis.unwrap_or_default());
+        for hash in self.next_hashes {
+            out.extend_from_slice(&hash.unwrap_or_default());
+        }
+        for pair in [&self.hash].into_iter().chain(&self.ids).chain(&self.hashes) {
+            out.extend_from_slice(&pair.recorded);
+            out.extend_from_slice(&pair.recomputed);
+        }
+        pad(&mut out, 0);
+        out
+    }
+
+    /// Reads what `encode` wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Edge, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8("version")? != VERSION {
+            return Err(Malformed::new(0, "version"));
+        }
+        let reach = match reader.u8("reach")? {
+            0 => Reach::Begin,
+            1 => Reach::Known,
+            2 => Reach::Unknown,
+            _ => return Err(Malformed::new(1, "reach")),
+        };
+        let flags: [u8; 11] = *reader.array("flags")?;
+        if flags.iter().any(|flag| *flag > 1) {
+            return Err(Malformed::new(2, "flags"));
+        }
+        let [
+            genesis,
+            height,
+            exact,
+            closed,
+            tail,
+            when,
+            recorded,
+            sealed,
+            next,
+            next2,
+            next3,
+        ] = flags.map(|flag| flag == 1);
+        let height = Some(reader.counter("height")?).filter(|_| height);
+        let (n, fixed, epoch) = (
+            reader.counter("n")?,
+            reader.counter("fixed")?,
+            reader.counter("epoch")?,
+        );
+        let when_max = Some(reader.time("when_max")?).filter(|_| when);
+        let recorded_at = Some(reader.time("recorded_at")?).filter(|_| recorded);
+        let sealed_at = Some(reader.time("sealed_at")?).filter(|_| sealed);
+        let genesis = Some(*reader.digest("genesis")?).filter(|_| genesis);
+        let mut some = |there: bool| {
+            reader
+                .digest("digest")
+                .map(|digest| Some(*digest).filter(|_| there))
+        };
+        let next_hashes = [some(next)?, some(next2)?, some(next3)?];
+        let mut pair = || {
+            let recorded = *reader.digest("digest")?;
+            let recomputed = *reader.digest("digest")?;
+            Ok(Pair { recorded, recomputed })
+        };
+        let hash = pair()?;
+        let ids = [pair()?, pair()?, pair()?];
+        let hashes = [pair()?, pair()?, pair()?];
+        reader.zeros_to_unit(0)?;
+        reader.end()?;
+        Ok(Edge {
+            reach,
+            genesis,
+            height,
+            n,
+            fixed,
+            hash,
+            ids,
+            hashes,
+            next_hashes,
+            when_max,
+            exact,
+            recorded_at,
+            sealed_at,
+            epoch,
+            closed,
+            tail,
+        })
+    }
+}
