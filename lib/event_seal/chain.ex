@@ -247,8 +247,15 @@ defmodule EventSeal.Chain do
   """
   @spec verify([container], keyword) :: Verdict.t()
   def verify(containers, opts \\ []) do
-    {:ok, verdict, _edges} = EventSeal.Verification.run([%{flow: nil, pieces: containers}], opts)
+    {:ok, verdict, _edges} = EventSeal.Verification.run([%{flow: named(containers), pieces: containers}], opts)
     verdict
+  end
+
+  # The flow that the first readable container names; the others must name the same.
+  defp named(containers) do
+    Enum.find_value(containers, "", fn container ->
+      with {:ok, %{flow: flow}} <- header(container), do: flow, else: (_ -> nil)
+    end)
   end
 
   @doc false

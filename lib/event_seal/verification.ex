@@ -13,7 +13,7 @@ defmodule EventSeal.Verification do
   `fixed`, `last` and `closed` are what the flow's keeper says of it, `nil` where nothing is known.
   """
   @type flow :: %{
-          required(:flow) => String.t() | nil,
+          required(:flow) => String.t(),
           required(:pieces) => [binary | {:file, Path.t(), non_neg_integer, non_neg_integer}],
           optional(:from) => binary | nil,
           optional(:more) => boolean,

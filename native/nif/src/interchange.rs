@@ -48,7 +48,9 @@ fn import_lines<'a>(env: Env<'a>, lines: Vec<Binary>) -> Vec<Term<'a>> {
 
 fn refusal<'a>(env: Env<'a>, fault: &ImportError) -> Term<'a> {
     let key = fault.key.map(|key| name(env, key.name()));
-    let found = fault.found.map_or(String::new(), |found| format!(", got {}", found.text()));
+    let found = fault
+        .found
+        .map_or(String::new(), |found| format!(", got {}", found.text()));
     (key, format!("{}{found}", fault.rule.text())).encode(env)
 }
 

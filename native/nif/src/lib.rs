@@ -5,5 +5,6 @@ mod hash;
 mod interchange;
 mod lock;
 mod terms;
+mod verify;
 
 rustler::init!("Elixir.EventSeal.Native");

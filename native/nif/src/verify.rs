@@ -1,0 +1,299 @@
+//! Verification on a pool of threads: the caller gets a job at once, and its outcome as a message.
+
+use crate::terms::{atoms, binary, name};
+use event_seal_core::verify::{
+    Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
+};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustler::env::SavedTerm;
+use rustler::{Atom, Binary, Encoder, Env, NifResult, OwnedEnv, Resource, ResourceArc, Term};
+use std::collections::HashMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub struct Pool(AssertUnwindSafe<ThreadPool>);
+
+#[rustler::resource_impl]
+impl Resource for Pool {}
+
+/// Threads for verification; they end with the last job and the last holder of the pool.
+#[rustler::nif]
+fn pool(threads: usize) -> NifResult<ResourceArc<Pool>> {
+    if !(1..=1024).contains(&threads) {
+        return Err(rustler::Error::BadArg);
+    }
+    let builder = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("event_seal_{i}"));
+    let pool = builder
+        .build()
+        .map_err(|_| rustler::Error::RaiseAtom("system_limit"))?;
+    Ok(ResourceArc::new(Pool(AssertUnwindSafe(pool))))
+}
+
+/// How far a run has come, and whether it is still wanted.
+#[derive(Default)]
+struct Watch {
+    stopped: AtomicBool,
+    events: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Control for Watch {
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn advanced(&self, events: u64, bytes: u64) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A run as its caller holds it. The caller's death, or its forgetting the job, stops the run.
+pub struct Job(Arc<Watch>);
+
+#[rustler::resource_impl]
+impl Resource for Job {}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// `{events, bytes}` so far.
+#[rustler::nif]
+fn progress(job: ResourceArc<Job>) -> (u64, u64) {
+    (
+        job.0.events.load(Ordering::Relaxed),
+        job.0.bytes.load(Ordering::Relaxed),
+    )
+}
+
+/// Ends a run early; it answers `{tag, :failed, :cancelled}`.
+#[rustler::nif]
+fn stop(job: ResourceArc<Job>) -> Atom {
+    job.0.stopped.store(true, Ordering::Relaxed);
+    atoms::ok()
+}
+
+/// Where a container lies.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Range {
+        file: Option<Arc<File>>,
+        offset: u64,
+        length: usize,
+    },
+}
+
+struct Pieces<'a>(Vec<Piece<'a>>);
+
+impl Source for Pieces<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read<'a>(&'a self, i: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
+        match self.0.get(i) {
+            Some(Piece::Bytes(bytes)) => Ok(bytes),
+            Some(Piece::Range {
+                file: Some(file),
+                offset,
+                length,
+            }) => {
+                // No more is asked for than the file can hold, whatever the caller says.
+                let size = file.metadata().map_err(|_| ReadFault)?.len();
+                if offset.checked_add(*length as u64).is_none_or(|end| end > size) {
+                    return Err(ReadFault);
+                }
+                buffer.resize(*length, 0);
+                read_exact_at(file, buffer, *offset).map_err(|_| ReadFault)?;
+                Ok(buffer)
+            }
+            _ => Err(ReadFault),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = buffer.get_mut(read..).unwrap_or_default();
+        offset += read as u64;
+    }
+    Ok(())
+}
+
+/// What a flow's keeper knows of it: last fixed position, last position, closed.
+type Known = (Option<u64>, Option<u64>, Option<bool>);
+type Asked<'a> = (&'a str, Vec<Term<'a>>, Option<Binary<'a>>, Known, bool, bool);
+
+/// Whether a missing body is a fault, and how many faults are kept.
+type Settings = (bool, usize);
+
+fn read_flows<'a>(flows: &[Asked<'a>], bodies: bool) -> NifResult<(Pieces<'a>, Vec<Run>)> {
+    let mut files: HashMap<&'a str, Option<Arc<File>>> = HashMap::new();
+    let mut pieces = Vec::new();
+    let mut runs = Vec::with_capacity(flows.len());
+    for (flow, places, from, (fixed, last, closed), more, alone) in flows {
+        let start = pieces.len();
+        for place in places {
+            pieces.push(piece(*place, &mut files)?);
+        }
+        let from = from
+            .map(|edge| Edge::decode(edge.as_slice()))
+            .transpose()
+            .map_err(|_| rustler::Error::BadArg)?;
+        runs.push(Run {
+            flow: (*flow).to_owned(),
+            pieces: start..pieces.len(),
+            from,
+            expect: Expect {
+                bodies,
+                fixed: *fixed,
+                last: *last,
+                closed: *closed,
+            },
+            more: *more,
+            alone: *alone,
+        });
+    }
+    Ok((Pieces(pieces), runs))
+}
+
+fn piece<'a>(place: Term<'a>, files: &mut HashMap<&'a str, Option<Arc<File>>>) -> NifResult<Piece<'a>> {
+    if let Ok(bytes) = place.decode::<Binary<'a>>() {
+        return Ok(Piece::Bytes(bytes.as_slice()));
+    }
+    if let Ok((tag, bytes)) = place.decode::<(Atom, Binary<'a>)>()
+        && tag == atoms::binary()
+    {
+        return Ok(Piece::Bytes(bytes.as_slice()));
+    }
+    let (tag, path, offset, length): (Atom, &'a str, u64, usize) = place.decode()?;
+    if tag != atoms::file() {
+        return Err(rustler::Error::BadArg);
+    }
+    // A file that cannot be opened is a fault of its pieces, not of the call.
+    let file = files
+        .entry(path)
+        .or_insert_with(|| File::open(path).ok().map(Arc::new))
+        .clone();
+    Ok(Piece::Range { file, offset, length })
+}
+
+#[rustler::nif]
+fn verify<'a>(
+    env: Env<'a>,
+    pool: ResourceArc<Pool>,
+    flows: Term<'a>,
+    settings: Settings,
+    tag: Term<'a>,
+) -> ResourceArc<Job> {
+    spawn(env, &pool, flows, tag, move |flows, watch| {
+        let flows: Vec<Asked> = flows.decode()?;
+        let (pieces, runs) = read_flows(&flows, settings.0)?;
+        Ok(verify_runs(&pieces, &runs, watch, settings.1))
+    })
+}
+
+/// Runs `work` on the pool, over terms that are kept for it. The caller gets `{tag, :done, counts, faults, edges}`, or
+/// `{tag, :failed, reason}`.
+fn spawn<'a, F>(env: Env<'a>, pool: &Pool, given: Term<'a>, tag: Term<'a>, work: F) -> ResourceArc<Job>
+where
+    F: for<'b> FnOnce(Term<'b>, &Watch) -> NifResult<Verdict> + Send + 'static,
+{
+    let caller = env.pid();
+    let mut own = OwnedEnv::new();
+    let kept: (SavedTerm, SavedTerm) = (own.save(given), own.save(tag));
+    let watch = Arc::new(Watch::default());
+    let job = ResourceArc::new(Job(Arc::clone(&watch)));
+    pool.0.spawn(move || {
+        let outcome = own.run(|env| {
+            let given = kept.0.load(env);
+            // The core does not panic; were it to, the caller must not wait for ever, nor the VM die.
+            catch_unwind(AssertUnwindSafe(|| work(given, &watch)))
+        });
+        // A caller that is gone needs no answer.
+        let _ = own.send_and_clear(&caller, |env| answer(env, kept.1.load(env), outcome));
+    });
+    job
+}
+
+type Outcome = std::thread::Result<NifResult<Verdict>>;
+
+fn answer<'a>(env: Env<'a>, tag: Term<'a>, outcome: Outcome) -> Term<'a> {
+    let failed = |reason: Atom| (tag, atoms::failed(), reason).encode(env);
+    match outcome {
+        Ok(Ok(verdict)) if verdict.stopped => failed(atoms::cancelled()),
+        Ok(Ok(verdict)) => (
+            tag,
+            atoms::done(),
+            counts(env, &verdict),
+            faults(env, &verdict),
+            edges(env, &verdict),
+        )
+            .encode(env),
+        Ok(Err(_)) => failed(atoms::badarg()),
+        Err(_) => failed(atoms::panicked()),
+    }
+}
+
+fn counts<'a>(env: Env<'a>, verdict: &Verdict) -> Term<'a> {
+    let looked_at = (
+        verdict.flows,
+        verdict.blocks,
+        verdict.events,
+        verdict.fixed,
+        verdict.provisional,
+    );
+    let found = (
+        verdict.bodies_verified,
+        verdict.bodies_not_shown,
+        verdict.bytes,
+        verdict.fault_count,
+    );
+    (looked_at, found).encode(env)
+}
+
+fn faults<'a>(env: Env<'a>, verdict: &Verdict) -> Vec<Term<'a>> {
+    let datum = |datum: &Datum| match datum {
+        Datum::None => atoms::nil().encode(env),
+        Datum::Digest(digest) => binary(env, digest),
+        Datum::Integer(integer) => integer.encode(env),
+    };
+    let fault = |fault: &Fault| {
+        let class = name(env, fault.class.name());
+        (
+            &fault.flow,
+            fault.position,
+            fault.block,
+            class,
+            datum(&fault.recorded),
+            datum(&fault.recomputed),
+        )
+            .encode(env)
+    };
+    verdict.faults.iter().map(fault).collect()
+}
+
+fn edges<'a>(env: Env<'a>, verdict: &Verdict) -> Vec<Option<Term<'a>>> {
+    verdict
+        .edges
+        .iter()
+        .map(|edge| edge.as_ref().map(|edge| binary(env, &edge.encode())))
+        .collect()
+}
