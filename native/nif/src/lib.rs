@@ -3,7 +3,6 @@
 mod chain;
 mod hash;
 mod interchange;
-mod list;
 mod lock;
 mod terms;
 mod verify;
