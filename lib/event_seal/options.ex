@@ -1,0 +1,184 @@
+defmodule EventSeal.Options do
+  @moduledoc false
+  # One schema for each set of options: it checks them, fills in defaults, and writes their documentation. A wrong option
+  # is a programmer's mistake and raises ArgumentError; the message names the option, the rule and the value's type.
+
+  alias EventSeal.{Clock, Event}
+
+  @mebibyte 1_048_576
+
+  @queue [
+    max_events: [type: :positive, default: 10_000, doc: "events"],
+    max_bytes: [type: :positive, default: 256 * @mebibyte, doc: "bytes of bodies, and some 256 for each event"]
+  ]
+
+  @pool [
+    max_events: [type: :positive, default: 1_000_000, doc: "events"],
+    max_bytes: [type: :positive, default: 1024 * @mebibyte, doc: "bytes of frames and bodies"]
+  ]
+
+  @block [
+    max_events: [type: {:integer, 1, 1_048_576}, default: 4096, doc: "seal when so many events can be fixed"],
+    max_bytes: [type: :positive, default: 8 * @mebibyte, doc: "or so many bytes are unsealed"],
+    max_age: [
+      type: :wait,
+      default: 60_000,
+      doc: "or so many ms after the first that could be fixed; `:infinity`: never"
+    ]
+  ]
+
+  @schemas %{
+    start: [
+      name: [type: :atom, required: true, doc: "what the verbs call it by; its supervisor is registered so"],
+      store: [type: :store, required: true, doc: "the adapter and its options, `{EventSeal.Store.Disk, dir: \"data\"}`"],
+      suite: [type: {:in, [:sha256, :blake3]}, default: :sha256, doc: "the hash functions of flows that begin"],
+      pool_window: [
+        type: :milliseconds,
+        default: 300_000,
+        doc: "how long an event can be amended, in ms; 0: not at all"
+      ],
+      block: [type: {:options, @block}, doc: "when what can be fixed is sealed"],
+      queue: [type: {:options, @queue}, doc: "what may wait at one writer before `:overloaded`"],
+      pool: [type: {:options, @pool}, doc: "what may be held unsealed before `:overloaded`"],
+      max_body: [type: {:integer, 0, 2_147_483_647}, default: 64 * @mebibyte, doc: "the longest body, in bytes"],
+      writers: [type: {:integer, 1, 1024}, doc: "how many writers share the flows; twice the schedulers unless given"],
+      timeout: [type: :wait, default: 60_000, doc: "how long a verb waits for its writer, in ms"],
+      clock: [type: :clock, default: {Clock, nil}, doc: "the clock, `{module, argument}`; see `EventSeal.Clock`"]
+    ],
+    append: [
+      euid: [type: :any, doc: "16 bytes that name the event; drawn (UUIDv7) unless given"],
+      expect: [type: :count, doc: "how many events the flow must have accepted so far, the pool included"]
+    ],
+    change: [
+      revision: [type: {:integer, 0, 65_535}, doc: "the revision that the event must have"]
+    ],
+    close: [
+      when: [type: :any, doc: "when it ended; now unless given"],
+      where: [type: :any, doc: "as in `EventSeal.Event`"],
+      who: [type: :any, doc: "as in `EventSeal.Event`"],
+      body: [type: :any, doc: "as in `EventSeal.Event`"],
+      euid: [type: :any, doc: "16 bytes that name the closing event; drawn unless given"],
+      expect: [type: :count, doc: "how many events the flow must have accepted so far, the pool included"]
+    ],
+    await: [
+      timeout: [type: :wait, default: 120_000, doc: "how long to wait, in ms"]
+    ],
+    stream: [
+      from: [type: :positive, default: 1, doc: "the first position"],
+      to: [type: :position, default: :infinity, doc: "the last position; the pool comes only with `:infinity`"],
+      since: [type: :time, doc: "only events whose `when` is not before this `DateTime` or these µs"],
+      until: [type: :time, doc: "only events whose `when` is not after this"],
+      stages: [type: {:subset, [:fixed, :sandbox, :pool]}, default: [:fixed, :sandbox, :pool], doc: "only these stages"]
+    ],
+    flows: [
+      after: [type: :any, doc: "begin after this flow id"],
+      page: [type: :positive, default: 1_000, doc: "how many ids are read at a time"]
+    ],
+    verify: [
+      flow: [type: :any, doc: "one flow only"],
+      range: [type: :range, doc: "positions `first..last` of that flow, checked alone"],
+      progress: [type: {:function, 1}, doc: "called with `%{flows: …, events: …, bytes: …}` some ten times a second"],
+      threads: [type: :positive, doc: "how many threads; as many as there are cores unless given"],
+      max_faults: [type: :positive, default: 1_000, doc: "how many faults the verdict lists; all are counted"]
+    ]
+  }
+
+  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :verify
+
+  @doc "The options with their defaults, or ArgumentError."
+  @spec check!(keyword, schema) :: keyword
+  def check!(opts, schema), do: check(opts, Map.fetch!(@schemas, schema), nil)
+
+  @doc "The options of a schema as a Markdown list."
+  @spec docs(schema) :: String.t()
+  def docs(schema), do: @schemas |> Map.fetch!(schema) |> list("  ")
+
+  defp list(schema, indent), do: Enum.map_join(schema, "\n", &item(&1, indent))
+
+  defp item({name, [{:type, {:options, inner}} | spec]}, indent),
+    do: "#{indent}* `:#{name}` - #{spec[:doc]}:\n#{list(inner, indent <> "  ")}"
+
+  defp item({name, spec}, indent), do: "#{indent}* `:#{name}` - #{spec[:doc]}#{note(spec)}"
+
+  defp note(spec) do
+    cond do
+      spec[:required] -> " (required)"
+      Keyword.has_key?(spec, :default) and spec[:type] != :clock -> " (default: `#{inspect(spec[:default])}`)"
+      true -> ""
+    end
+  end
+
+  defp check(opts, schema, within) do
+    unless Keyword.keyword?(opts), do: refuse(within, "must be a keyword list, got #{Event.type(opts)}")
+    Enum.each(opts, fn {name, _} -> Keyword.has_key?(schema, name) or unknown(name, schema) end)
+    Enum.flat_map(schema, fn {name, spec} -> option(name, spec, Keyword.fetch(opts, name)) end)
+  end
+
+  defp option(name, spec, {:ok, value}), do: [{name, value(name, spec[:type], value)}]
+
+  defp option(name, spec, :error) do
+    case spec do
+      [{:type, {:options, inner}} | _] -> [{name, check([], inner, name)}]
+      _ -> default(name, spec)
+    end
+  end
+
+  defp default(name, spec) do
+    if spec[:required], do: raise(ArgumentError, "option #{inspect(name)} is required")
+    spec |> Keyword.take([:default]) |> Enum.map(fn {:default, value} -> {name, value} end)
+  end
+
+  defp value(name, {:options, inner}, value), do: check(value, inner, name)
+  defp value(_name, :any, value), do: value
+  defp value(_name, :store, module) when is_atom(module) and module not in [nil, true, false], do: {module, []}
+  defp value(_name, :clock, module) when is_atom(module) and module not in [nil, true, false], do: {module, nil}
+  defp value(_name, :time, %DateTime{} = at), do: DateTime.to_unix(at, :microsecond)
+
+  defp value(name, type, value) do
+    if valid?(type, value), do: value, else: refuse(name, "must be #{rule(type)}, got #{Event.type(value)}")
+  end
+
+  defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
+  defp valid?(:positive, value), do: is_integer(value) and value > 0
+  defp valid?(:count, value), do: is_integer(value) and value >= 0
+  defp valid?(:milliseconds, value), do: is_integer(value) and value >= 0
+  defp valid?(:wait, value), do: value == :infinity or valid?(:milliseconds, value)
+  defp valid?(:position, value), do: value == :infinity or valid?(:positive, value)
+  defp valid?(:time, value), do: is_integer(value)
+  defp valid?({:integer, from, to}, value), do: is_integer(value) and value in from..to
+  defp valid?({:in, values}, value), do: value in values
+  defp valid?({:subset, values}, value), do: is_list(value) and value != [] and Enum.all?(value, &(&1 in values))
+  defp valid?({:function, arity}, value), do: is_function(value, arity)
+  defp valid?(:range, %Range{first: first, last: last, step: 1}), do: first >= 1 and last >= first
+  defp valid?(:store, {module, opts}), do: is_atom(module) and Keyword.keyword?(opts)
+  defp valid?(:clock, {module, _argument}), do: is_atom(module)
+  defp valid?(_type, _value), do: false
+
+  defp rule(:atom), do: "an atom"
+  defp rule(:positive), do: "a positive integer"
+  defp rule(:count), do: "an integer of 0 or more"
+  defp rule(:milliseconds), do: "milliseconds, an integer of 0 or more"
+  defp rule(:wait), do: "milliseconds, an integer of 0 or more, or :infinity"
+  defp rule(:position), do: "a positive integer or :infinity"
+  defp rule(:time), do: "a DateTime or integer microseconds"
+  defp rule({:integer, from, to}), do: "an integer from #{from} to #{to}"
+  defp rule({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
+  defp rule({:subset, values}), do: "a list of some of #{Enum.map_join(values, ", ", &inspect/1)}"
+  defp rule({:function, arity}), do: "a function of #{arity} argument"
+  defp rule(:range), do: "a range first..last of positions"
+  defp rule(:store), do: "{module, options}"
+  defp rule(:clock), do: "{module, argument}"
+
+  @spec unknown(term, keyword) :: no_return
+  defp unknown(name, schema) do
+    known = Keyword.keys(schema)
+    nearest = Enum.max_by(known, &String.jaro_distance(Atom.to_string(&1), Atom.to_string(name)))
+
+    raise ArgumentError,
+          "unknown option #{inspect(name)}; did you mean #{inspect(nearest)}? Options are #{inspect(known)}"
+  end
+
+  @spec refuse(atom, String.t()) :: no_return
+  defp refuse(nil, rule), do: raise(ArgumentError, "options #{rule}")
+  defp refuse(name, rule), do: raise(ArgumentError, "option #{inspect(name)} #{rule}")
+end
