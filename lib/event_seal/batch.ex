@@ -1,0 +1,240 @@
+defmodule EventSeal.Batch do
+  @moduledoc """
+  Requests to many flows taken through one commit: each native call serves the whole batch.
+
+  Nothing is changed here and nothing is written: what comes back is the flows as they would be, the operations for the
+  store, and the replies to give once it has done them. The store is only read, for flows that are not in memory and for
+  euids that callers gave.
+
+  A request is `{from, body}`; `from` is nil for what the writer asks itself. Bodies:
+
+    * `{:append, flow, draft, expect}` - `{:many, [{flow, draft, expect}]}`, all or none
+    * `{:amend, flow, euid, changes, revision}` - `{:retract, flow, euid, revision}`
+    * `{:settle, flow}` - `{:seal, flow}` - `{:close, flow, draft, expect}` - `{:due, flow}`
+  """
+
+  alias EventSeal.{Chain, Error, Event, Flow, Store}
+
+  @enforce_keys [:ctx, :flows]
+  defstruct [:ctx, :flows, refused: %{}, replies: [], rest: [], ops: [], random: <<>>]
+
+  @type request :: {from :: term, body :: tuple}
+
+  @typedoc """
+  `flows` are those touched, `refused` those that could not be read, with the error; `replies` are `{from, reply}`, newest
+  first; `rest` the requests that have to come in a later batch.
+  """
+  @type t :: %__MODULE__{
+          ctx: map,
+          flows: %{optional(String.t()) => Flow.t()},
+          refused: %{optional(String.t()) => Error.t()},
+          replies: [{term, term}],
+          rest: [request],
+          ops: [tuple],
+          random: binary
+        }
+
+  @doc "Takes requests, oldest first, through the flows that are in memory; `ctx` is `EventSeal.Flow`'s, with `store`."
+  @spec run(%{optional(String.t()) => Flow.t()}, [request], map) :: {:ok, t} | {:error, Error.t()}
+  def run(in_memory, requests, ctx) do
+    with {:ok, batch} <- requests |> touch(in_memory, ctx) |> accept(requests) |> frame(),
+         {:ok, batch} <- settle(batch),
+         {:ok, batch} <- seal(batch) do
+      ops = Enum.flat_map(batch.flows, fn {_id, flow} -> Flow.ops(flow) end)
+      {:ok, %{batch | ops: ops, replies: Enum.map(batch.replies, &count(&1, batch.flows))}}
+    end
+  end
+
+  @doc "The flows that a request's body names, each with the euid that its caller gave, or nil."
+  @spec names(tuple) :: [{String.t(), binary | nil}]
+  def names({:append, flow, draft, _expect}), do: [{flow, elem(draft, 0)}]
+  def names({:many, items}), do: Enum.map(items, fn {flow, draft, _expect} -> {flow, elem(draft, 0)} end)
+  def names({:amend, flow, euid, _changes, _revision}), do: [{flow, euid}]
+  def names({:retract, flow, euid, _revision}), do: [{flow, euid}]
+  def names({:close, flow, draft, _expect}), do: [{flow, elem(draft, 0)}]
+  def names({_settle_seal_due, flow}), do: [{flow, nil}]
+
+  # Every flow the requests name, read from the store where that is needed: once a flow, however many ask.
+  defp touch(requests, in_memory, ctx) do
+    named =
+      for {_from, body} <- requests, {flow, euid} <- names(body), reduce: %{} do
+        named -> Map.update(named, flow, List.wrap(euid), &(List.wrap(euid) ++ &1))
+      end
+
+    Enum.reduce(named, %__MODULE__{ctx: ctx, flows: %{}}, fn {id, euids}, batch ->
+      case take_up(in_memory, id, euids, ctx) do
+        {:ok, flow, known} -> %{batch | flows: Map.put(batch.flows, id, Flow.begin(flow, known))}
+        {:error, error} -> %{batch | refused: Map.put(batch.refused, id, error)}
+      end
+    end)
+  end
+
+  defp take_up(in_memory, id, euids, ctx) do
+    case in_memory do
+      %{^id => flow} -> look_up(flow, Flow.unknown(flow, euids), ctx)
+      _ -> load(id, euids, ctx)
+    end
+  end
+
+  defp look_up(flow, [], _ctx), do: {:ok, flow, %{}}
+
+  defp look_up(flow, euids, ctx) do
+    with {:ok, head} <- Store.head(ctx.store, flow.id, euids),
+         {:ok, known} <- known(head, ctx),
+         do: {:ok, flow, known}
+  end
+
+  defp load(id, euids, ctx) do
+    with {:ok, head} <- Store.head(ctx.store, id, euids),
+         {:ok, flow} <- Flow.load(head, ctx),
+         {:ok, known} <- known(head, ctx) do
+      {:ok, flow, known}
+    else
+      {:error, %Error{reason: :not_found}} -> {:ok, Flow.new(id), %{}}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  # The store names blocks that may hold an euid; only the block itself says so.
+  defp known(%{found: found}, _ctx) when found == %{}, do: {:ok, %{}}
+
+  defp known(head, ctx) do
+    spent = for {euid, :spent} <- head.found, into: %{}, do: {euid, :spent}
+    heights = for {_euid, heights} when is_list(heights) <- head.found, height <- heights, uniq: true, do: height
+
+    with {:ok, events} <- sealed(head, heights, ctx) do
+      {:ok, for(event <- events, is_map_key(head.found, event.euid), into: spent, do: {event.euid, draft(event)})}
+    end
+  end
+
+  defp sealed(_head, [], _ctx), do: {:ok, []}
+
+  defp sealed(head, heights, ctx) do
+    with {:ok, pieces} <- Store.blocks(ctx.store, head.flow, {1, head.fixed}) do
+      pieces |> Enum.filter(&(&1.height in heights)) |> Enum.reduce_while({:ok, []}, &read/2)
+    end
+  end
+
+  defp read(piece, {:ok, events}) do
+    with {:ok, block} <- Store.read(piece), {:ok, more} <- Chain.events(block) do
+      {:cont, {:ok, more ++ events}}
+    else
+      {:error, error} -> {:halt, {:error, error}}
+    end
+  end
+
+  # As the caller's own fields went in; a body that is not there cannot be compared.
+  defp draft(event) do
+    {:ok, draft} = Event.draft(%{event | body: event.body || ""}, library: true, euid: event.euid, max_body: :infinity)
+    {euid, at, _, _, kind, version, where, who, _, _} = draft
+    {euid, at, event.recorded_at, event.revision, kind, version, where, who, event.salt, event.body}
+  end
+
+  defp accept(batch, requests) do
+    drafts = Enum.reduce(requests, 0, fn {_from, body}, count -> count + length(names(body)) end)
+    requests |> take(%{batch | random: :crypto.strong_rand_bytes(26 * drafts)})
+  end
+
+  defp take([], batch), do: batch
+
+  defp take([{from, body} = request | requests], batch) do
+    case one(body, batch) do
+      {:ok, batch, reply} -> take(requests, reply(batch, from, reply))
+      {:error, error} -> take(requests, reply(batch, from, {:error, error}))
+      :wait -> %{batch | rest: [request | requests]}
+    end
+  end
+
+  defp reply(batch, nil, _reply), do: batch
+  defp reply(batch, from, reply), do: %{batch | replies: [{from, reply} | batch.replies]}
+
+  defp one({:many, items}, batch) do
+    Enum.reduce_while(items, {:ok, batch, []}, fn {flow, draft, expect}, {:ok, batch, receipts} ->
+      case one({:append, flow, draft, expect}, batch) do
+        {:ok, batch, {:ok, receipt}} -> {:cont, {:ok, batch, [receipt | receipts]}}
+        refused -> {:halt, refused}
+      end
+    end)
+    |> then(fn
+      {:ok, batch, receipts} -> {:ok, batch, {:ok, Enum.reverse(receipts)}}
+      refused -> refused
+    end)
+  end
+
+  defp one(body, batch) do
+    id = elem(body, 1)
+
+    case batch.refused do
+      %{^id => error} -> {:error, error}
+      _ -> batch.flows |> Map.fetch!(id) |> ask(body, batch) |> put(id, batch)
+    end
+  end
+
+  defp ask(flow, {:append, _, draft, expect}, batch), do: Flow.append(flow, draft, expect, random(batch), batch.ctx)
+  defp ask(flow, {:close, _, draft, expect}, batch), do: Flow.close(flow, draft, expect, random(batch), batch.ctx)
+  defp ask(flow, {:amend, _, euid, changes, guard}, batch), do: Flow.amend(flow, euid, changes, guard, random(batch))
+  defp ask(flow, {:retract, _, euid, guard}, _batch), do: Flow.retract(flow, euid, guard)
+  defp ask(flow, {:due, _}, _batch), do: {:ok, flow}
+  defp ask(flow, {what, _}, _batch), do: Flow.finish(flow, what)
+
+  defp put({:ok, flow, receipt}, id, batch), do: {:ok, put_flow(batch, id, flow), {:ok, receipt}}
+  defp put({:ok, flow}, id, batch), do: {:ok, put_flow(batch, id, flow), {:count, id}}
+  defp put({:same, receipt}, _id, batch), do: {:ok, batch, {:ok, receipt}}
+  defp put({:error, error}, _id, _batch), do: {:error, error}
+  defp put(:wait, _id, _batch), do: :wait
+
+  # A slice is used once: whatever was asked, its bytes are gone.
+  defp put_flow(%{random: <<_::binary-26, random::binary>>} = batch, id, flow),
+    do: %{batch | flows: Map.put(batch.flows, id, flow), random: random}
+
+  defp put_flow(batch, id, flow), do: %{batch | flows: Map.put(batch.flows, id, flow)}
+
+  defp random(%{random: <<slice::binary-26, _::binary>>}), do: slice
+
+  # One call packs all events of a suite.
+  defp frame(batch) do
+    asked = for {id, flow} <- batch.flows, drafts = Flow.drafts(flow), drafts != [], do: {id, flow, drafts}
+
+    asked
+    |> Enum.group_by(fn {_id, flow, _drafts} -> flow.chain.suite end)
+    |> Enum.reduce_while({:ok, batch}, fn {suite, asked}, {:ok, batch} ->
+      case Chain.frames(suite, Enum.flat_map(asked, fn {_id, _flow, drafts} -> drafts end)) do
+        {:ok, frames} -> {:cont, {:ok, framed(asked, frames, batch)}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+  end
+
+  defp framed([], [], batch), do: batch
+
+  defp framed([{id, flow, drafts} | asked], frames, batch) do
+    {own, frames} = Enum.split(frames, length(drafts))
+    framed(asked, frames, %{batch | flows: Map.put(batch.flows, id, Flow.framed(flow, own, batch.ctx))})
+  end
+
+  defp settle(batch) do
+    ready =
+      for {id, flow} <- batch.flows, {flow, frames} = Flow.ready(flow, batch.ctx), frames != [], do: {id, flow, frames}
+
+    with {:ok, settled} <- Chain.settle_many(Enum.map(ready, fn {_id, flow, frames} -> {flow.chain, frames} end)) do
+      flows =
+        Enum.zip_reduce(ready, settled, batch.flows, fn {id, flow, _frames}, {chain, entries}, flows ->
+          Map.put(flows, id, Flow.settled(flow, chain, entries, batch.ctx))
+        end)
+
+      {:ok, %{batch | flows: flows}}
+    end
+  end
+
+  defp seal(batch) do
+    Enum.reduce_while(batch.flows, {:ok, batch}, fn {id, flow}, {:ok, batch} ->
+      case Flow.seal(flow, batch.ctx) do
+        {:ok, flow} -> {:cont, {:ok, %{batch | flows: Map.put(batch.flows, id, flow)}}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+  end
+
+  defp count({from, {:count, id}}, flows), do: {from, {:ok, Flow.finished(Map.fetch!(flows, id))}}
+  defp count(reply, _flows), do: reply
+end
