@@ -16,7 +16,12 @@ defmodule EventSeal.ArchitectureTest do
     [store: [EventSeal.Store]],
     [segments: [EventSeal.Segments]],
     [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
-    [writing: [EventSeal.Writer, EventSeal.Flow], verifying: [EventSeal.Verifier], exporting: [EventSeal.Export]],
+    [reading: [EventSeal.Reader]],
+    [
+      writing: [EventSeal.Writer, EventSeal.Batch, EventSeal.Flow, EventSeal.Await, EventSeal.Instance],
+      verifying: [EventSeal.Verifier],
+      exporting: [EventSeal.Export]
+    ],
     [facade: [EventSeal, EventSeal.Options]],
     [erlang: [:event_seal], importing: [EventSeal.Import]],
     [command: [EventSeal.Command]],

@@ -1,0 +1,363 @@
+defmodule EventSeal do
+  @moduledoc """
+  Event flows that cannot be changed unnoticed.
+
+  A tree in the host's supervision tree:
+
+      {EventSeal, name: Clinic, store: {EventSeal.Store.Disk, dir: "data"}, suite: :sha256,
+       pool_window: :timer.minutes(5), block: [max_events: 4096, max_bytes: 8_388_608, max_age: :timer.seconds(60)]}
+
+  and the verbs by its name:
+
+      iex> {:ok, _} = EventSeal.start_link(name: Ward, store: EventSeal.Store.Memory, pool_window: 0)
+      iex> event = %{when: ~U[2026-03-01 08:30:00Z], where: {:place, "ward-3"}, who: "nurse/7", kind: "vital", body: "37.2"}
+      iex> {:ok, receipt} = EventSeal.append(Ward, "patient/42", event)
+      iex> {:ok, _} = EventSeal.append_many(Ward, for(at <- 1..3, do: {"patient/42", %{when: at, kind: "vital"}}))
+      iex> EventSeal.seal(Ward, "patient/42")
+      {:ok, 1}
+      iex> {:ok, first} = EventSeal.event(Ward, "patient/42", receipt.euid)
+      iex> {first.n, first.stage, first.body}
+      {1, :fixed, "37.2"}
+      iex> for event <- EventSeal.stream(Ward, "patient/42"), do: {event.n, event.stage, event.late}
+      [{1, :fixed, false}, {2, :sandbox, true}, {3, :sandbox, true}, {4, :sandbox, true}]
+
+  An event appears in the **pool**, where it can be amended or retracted until `:pool_window` is over. Then it enters the
+  **sandbox**: it has its position and a provisional id. When three events stand behind it, it can be **fixed**: sealed in
+  a block with its final id.
+
+  What a verb acknowledges is durable. Expected failures come back as `{:error, %EventSeal.Error{}}`; a wrong option raises
+  `ArgumentError`. No verb exits because a process of the tree died: the error is then `:storage`, or `:timeout`, and what
+  was asked may have been done or not. An `:euid` of the caller's own makes it safe to ask again.
+
+  ## Options
+
+  #{EventSeal.Options.docs(:start)}
+  """
+  use Supervisor
+
+  alias EventSeal.{Await, Error, Event, Instance, Options, Reader, Receipt, Telemetry, Writer}
+
+  @close "$close"
+
+  @typedoc "The `:name` an EventSeal was started with."
+  @type name :: atom
+  @type flow :: String.t()
+  @type euid :: <<_::128>>
+  @type event :: Event.t() | map | keyword
+
+  @doc "Starts a tree; the options stand above."
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(opts) do
+    opts = Options.check!(opts, :start)
+    Supervisor.start_link(__MODULE__, opts, name: opts[:name])
+  end
+
+  @doc false
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    %{id: {__MODULE__, opts[:name]}, start: {__MODULE__, :start_link, [opts]}, type: :supervisor}
+  end
+
+  @impl true
+  def init(opts) do
+    Telemetry.load()
+    {module, store_opts} = opts[:store]
+    name = opts[:name]
+    writers = for index <- 0..(writers(opts) - 1), do: {Writer, {name, index}}
+
+    children = [
+      module.child_spec({Instance.store_name(name), store_opts}),
+      {Instance, Keyword.put(opts, :writers, writers(opts))},
+      %{
+        id: Writer,
+        type: :supervisor,
+        start: {Supervisor, :start_link, [writers, [strategy: :one_for_one, max_restarts: 2 * length(writers)]]}
+      }
+    ]
+
+    # What stands on a process that died starts again with it: a store's handle, a writer's state.
+    Supervisor.init(children, strategy: :rest_for_one)
+  end
+
+  @doc """
+  Appends an event (`EventSeal.Event` says what it holds) to a flow, which begins with its first event.
+
+      {:ok, %EventSeal.Receipt{flow: …, euid: …, recorded_at: …, revision: 0}}
+
+  Options:
+
+  #{Options.docs(:append)}
+
+  The same euid again, with the same fields, gets the same receipt, whatever has become of the event; with other fields
+  `:conflict`; and `:retracted` if it was. Further errors: `:invalid`, `:count`, `:closed`, `:overloaded`, `:storage`,
+  `:read_only`, `:timeout`.
+  """
+  @spec append(name, flow, event, keyword) :: {:ok, Receipt.t()} | {:error, Error.t()}
+  def append(name, flow, event, opts \\ []) do
+    verb(name, :append, flow, fn instance ->
+      with {:ok, flow, draft, expect} <- item(instance, {flow, event, opts}) do
+        Writer.ask(instance, flow, {:append, flow, draft, expect})
+      end
+    end)
+  end
+
+  @doc "`append/4`, but returns the receipt, and raises `EventSeal.Error`."
+  @spec append!(name, flow, event, keyword) :: Receipt.t()
+  def append!(name, flow, event, opts \\ []), do: name |> append(flow, event, opts) |> bang!()
+
+  @doc """
+  Appends events to any flows in one durable commit: all or none. Items are `{flow, event}` or `{flow, event, opts}` with
+  `append/4`'s options. Returns the receipts in the order of the items; the error of the first item that was refused.
+  """
+  @spec append_many(name, [{flow, event} | {flow, event, keyword}]) :: {:ok, [Receipt.t()]} | {:error, Error.t()}
+  def append_many(name, items) when is_list(items) do
+    verb(name, :append_many, nil, fn instance ->
+      with {:ok, items} <- items(instance, items), do: append_items(instance, items)
+    end)
+  end
+
+  @doc """
+  Changes an event that is still in the pool; `changes` are some of an event's fields. It keeps its place and its deadline,
+  and gets a new salt and the next revision. Returns a receipt with that revision.
+
+  Options:
+
+  #{Options.docs(:change)}
+
+  Errors: `:settled` (too late), `:retracted`, `:revision`, `:not_found`, `:invalid`, and those of a store.
+  """
+  @spec amend(name, flow, euid, map | keyword, keyword) :: {:ok, Receipt.t()} | {:error, Error.t()}
+  def amend(name, flow, euid, changes, opts \\ []) do
+    opts = Options.check!(opts, :change)
+
+    verb(name, :amend, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow),
+           {:ok, euid} <- check_euid(euid),
+           {:ok, changes} <- changes(instance, changes) do
+        Writer.ask(instance, flow, {:amend, flow, euid, changes, opts[:revision]})
+      end
+    end)
+  end
+
+  @doc """
+  Takes an event out of the pool, as if it had never been. Its euid is spent: an append of it gets `:retracted`. Options
+  and errors as `amend/5`.
+  """
+  @spec retract(name, flow, euid, keyword) :: {:ok, Receipt.t()} | {:error, Error.t()}
+  def retract(name, flow, euid, opts \\ []) do
+    opts = Options.check!(opts, :change)
+
+    verb(name, :retract, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), {:ok, euid} <- check_euid(euid) do
+        Writer.ask(instance, flow, {:retract, flow, euid, opts[:revision]})
+      end
+    end)
+  end
+
+  @doc "Moves a flow's whole pool on into the sandbox at once. Returns how many events settled."
+  @spec settle(name, flow) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def settle(name, flow), do: finish(name, :settle, flow)
+
+  @doc """
+  Seals at once what has three events behind it, without waiting for a useful block. Returns how many events were fixed; 0
+  if there was nothing to seal. The pool stays as it is.
+  """
+  @spec seal(name, flow) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def seal(name, flow), do: finish(name, :seal, flow)
+
+  @doc """
+  Ends a flow: what is in the pool settles, a last event of kind `$close` takes its position, and all of it is fixed, in
+  one commit. Nothing can be appended after it (`:closed`).
+
+  Returns the receipt of the closing event; again with the same `:euid` and fields, the same receipt. Options:
+
+  #{Options.docs(:close)}
+
+  Errors: `:closed`, `:not_found`, `:count`, `:invalid`, and those of a store.
+  """
+  @spec close(name, flow, keyword) :: {:ok, Receipt.t()} | {:error, Error.t()}
+  def close(name, flow, opts \\ []) do
+    opts = Options.check!(opts, :close)
+
+    verb(name, :close, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), {:ok, draft} <- closing(instance, opts) do
+        Writer.ask(instance, flow, {:close, flow, draft, opts[:expect]})
+      end
+    end)
+  end
+
+  @doc """
+  Waits until an event is fixed and returns it, with its `id`.
+
+  Options:
+
+  #{Options.docs(:await)}
+
+  Errors: `:timeout`, and `:not_found` if there is no such event, or if it was retracted meanwhile.
+  """
+  @spec await_fixed(name, flow, euid, keyword) :: {:ok, Event.t()} | {:error, Error.t()}
+  def await_fixed(name, flow, euid, opts \\ []) do
+    opts = Options.check!(opts, :await)
+
+    verb(name, :await_fixed, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), {:ok, euid} <- check_euid(euid) do
+        Await.fixed(instance, flow, euid, opts[:timeout])
+      end
+    end)
+  end
+
+  @doc "One event, by its euid (16 bytes) or its position, in whatever stage it is. Errors: `:not_found`, a store's."
+  @spec event(name, flow, euid | pos_integer) :: {:ok, Event.t()} | {:error, Error.t()}
+  def event(name, flow, euid_or_position) do
+    verb(name, :event, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), {:ok, which} <- check_reference(euid_or_position) do
+        Reader.event(instance.store, flow, which)
+      end
+    end)
+  end
+
+  @doc """
+  A flow's events in their order, lazily, each with its stage: what is fixed, then the sandbox, then the pool, as they
+  stand when the stream is run.
+
+  Options:
+
+  #{Options.docs(:stream)}
+
+  Running it raises `EventSeal.Error`: `:not_found` for an unknown flow, or what the store answers.
+  """
+  @spec stream(name, flow, keyword) :: Enumerable.t()
+  def stream(name, flow, opts \\ []) do
+    opts = Options.check!(opts, :stream)
+    verb(name, :stream, flow, fn instance -> Reader.stream(instance.store, check_flow!(flow), opts) end)
+  end
+
+  @doc """
+  A flow as a whole: `flow`, `suite`, `created_at` (µs), `genesis` (G), `accepted` (what `expect:` is compared with), `pool`
+  (events in it), `settled` and `fixed` (last positions), `blocks`, `block_hash` (of the last one, or nil), `provisional` (id
+  of the last settled event, if it is not fixed), `closed`.
+  """
+  @spec head(name, flow) :: {:ok, map} | {:error, Error.t()}
+  def head(name, flow) do
+    verb(name, :head, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), do: Reader.head(instance.store, flow)
+    end)
+  end
+
+  @doc """
+  The ids of all flows, lazily, in byte order. Options:
+
+  #{Options.docs(:flows)}
+  """
+  @spec flows(name, keyword) :: Enumerable.t()
+  def flows(name, opts \\ []) do
+    opts = Options.check!(opts, :flows)
+    verb(name, :flows, nil, fn instance -> Reader.flows(instance.store, opts) end)
+  end
+
+  defp verb(name, verb, flow, fun) do
+    instance = Instance.fetch!(name)
+    Telemetry.span([:event_seal, verb], %{name: name, flow: flow}, fn -> fun.(instance) end)
+  end
+
+  defp finish(name, what, flow) do
+    verb(name, what, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), do: Writer.ask(instance, flow, {what, flow})
+    end)
+  end
+
+  defp item(instance, {flow, event}), do: item(instance, {flow, event, []})
+
+  defp item(instance, {flow, event, opts}) do
+    opts = if opts == [], do: [], else: Options.check!(opts, :append)
+
+    with {:ok, flow} <- Event.check_flow(flow),
+         {:ok, draft} <- Event.draft(event, euid: opts[:euid], max_body: instance.options[:max_body]) do
+      {:ok, flow, draft, opts[:expect]}
+    end
+  end
+
+  defp item(_instance, other) do
+    raise ArgumentError, "an item must be {flow, event} or {flow, event, options}, got #{Event.type(other)}"
+  end
+
+  defp items(instance, items) do
+    Enum.reduce_while(items, {:ok, []}, fn item, {:ok, taken} ->
+      case item(instance, item) do
+        {:ok, flow, draft, expect} -> {:cont, {:ok, [{flow, draft, expect} | taken]}}
+        {:error, error} -> {:halt, {:error, %{error | detail: "item #{length(taken) + 1}"}}}
+      end
+    end)
+    |> then(fn {outcome, taken} -> {outcome, if(outcome == :ok, do: Enum.reverse(taken), else: taken)} end)
+  end
+
+  defp append_items(_instance, []), do: {:ok, []}
+
+  # The same event twice in a list is one event, as it would be in two calls.
+  defp append_items(instance, items) do
+    keyed = Enum.with_index(items, fn {flow, draft, _} = item, index -> {{flow, elem(draft, 0) || index}, item} end)
+    single = Enum.uniq_by(keyed, &elem(&1, 0))
+
+    if length(single) == length(keyed),
+      do: Writer.append_many(instance, items),
+      else: append_doubled(instance, keyed, single)
+  end
+
+  defp append_doubled(instance, keyed, single) do
+    drafts = Map.new(single, fn {key, {_flow, draft, _expect}} -> {key, draft} end)
+
+    with true <- Enum.all?(keyed, fn {key, {_flow, draft, _expect}} -> drafts[key] == draft end),
+         {:ok, receipts} <- Writer.append_many(instance, Enum.map(single, &elem(&1, 1))) do
+      receipts = single |> Enum.map(&elem(&1, 0)) |> Enum.zip(receipts) |> Map.new()
+      {:ok, Enum.map(keyed, fn {key, _} -> receipts[key] end)}
+    else
+      false -> {:error, Error.new(:conflict)}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  # Where an event's fields stand in a draft.
+  @places %{when: 1, kind: 4, version: 5, where: 6, who: 7, body: 9}
+
+  defp changes(instance, %{} = changes) when not is_struct(changes) do
+    with {:ok, draft} <-
+           Event.draft(Map.merge(%{when: 0, kind: "change"}, changes), max_body: instance.options[:max_body]) do
+      {:ok, for({field, _} <- changes, do: {@places[field], elem(draft, @places[field])})}
+    end
+  end
+
+  defp changes(instance, changes) do
+    if Keyword.keyword?(changes), do: changes(instance, Map.new(changes)), else: bad_changes(changes)
+  end
+
+  defp bad_changes(changes) do
+    rule = "must be a map or keyword list of an event's fields, got #{Event.type(changes)}"
+    {:error, Error.new(:invalid, field: :event, rule: rule)}
+  end
+
+  # A `when` that was not given stays nil: the writer knows what now is.
+  defp closing(instance, opts) do
+    fields = opts |> Keyword.take([:when, :where, :who, :body]) |> Map.new() |> Map.put(:kind, @close)
+    given = [euid: opts[:euid], library: true, max_body: instance.options[:max_body]]
+
+    with {:ok, draft} <- Event.draft(Map.put_new(fields, :when, 0), given) do
+      {:ok, if(Keyword.has_key?(opts, :when), do: draft, else: put_elem(draft, 1, nil))}
+    end
+  end
+
+  defp check_euid(<<_::128>> = euid), do: {:ok, euid}
+
+  defp check_euid(other),
+    do: {:error, Error.new(:invalid, field: :euid, rule: "must be 16 bytes, got #{Event.type(other)}")}
+
+  defp check_reference(n) when is_integer(n) and n > 0, do: {:ok, n}
+  defp check_reference(n) when is_integer(n), do: {:error, Error.new(:not_found)}
+  defp check_reference(euid), do: check_euid(euid)
+
+  defp check_flow!(flow), do: flow |> Event.check_flow() |> bang!()
+
+  defp bang!({:ok, value}), do: value
+  defp bang!({:error, error}), do: raise(error)
+
+  defp writers(opts), do: opts[:writers] || 2 * System.schedulers_online()
+end

@@ -1,0 +1,78 @@
+defmodule EventSeal.Await do
+  @moduledoc """
+  Waits until an event is fixed: asks its writer to be told, looks at the store, and sleeps until one of them says so.
+  """
+
+  alias EventSeal.{Error, Event, Instance, Reader, Writer}
+
+  @doc "The fixed event; `:timeout` if it was not fixed in time, `:not_found` if there is no such event (any more)."
+  @spec fixed(Instance.t(), String.t(), binary, timeout) :: {:ok, Event.t()} | {:error, Error.t()}
+  def fixed(instance, flow, euid, timeout) do
+    until = if timeout == :infinity, do: :infinity, else: now() + timeout
+    wait(instance, flow, euid, until)
+  end
+
+  defp wait(instance, flow, euid, until) do
+    case watch(instance, flow, euid) do
+      {:ok, pid, ref} -> watched(instance, flow, euid, until, {pid, ref})
+      # The writer is restarting.
+      :error -> pause(instance, flow, euid, until)
+    end
+  end
+
+  defp watched(instance, flow, euid, until, {pid, ref}) do
+    monitor = Process.monitor(pid)
+
+    result =
+      with {:ok, %Event{stage: stage}} when stage != :fixed <- Reader.event(instance.store, flow, euid) do
+        receive do
+          {^ref, :left} -> :again
+          {:DOWN, ^monitor, _, _, _} -> :again
+        after
+          left(until) -> {:error, Error.new(:timeout)}
+        end
+      end
+
+    Process.demonitor(monitor, [:flush])
+    Writer.unwatch(pid, ref)
+    forget(ref)
+    if result == :again, do: wait(instance, flow, euid, until), else: result
+  end
+
+  defp watch(instance, flow, euid) do
+    ref = make_ref()
+
+    with {:ok, pid, _waiting} <- Instance.writer(instance, Instance.owner(instance, flow)) do
+      Writer.watch(pid, flow, euid, ref)
+      {:ok, pid, ref}
+    else
+      _ -> :error
+    end
+  catch
+    :exit, _ -> :error
+  end
+
+  defp pause(instance, flow, euid, until) do
+    case left(until) do
+      0 ->
+        {:error, Error.new(:timeout)}
+
+      left ->
+        Process.sleep(min(left, 20))
+        wait(instance, flow, euid, until)
+    end
+  end
+
+  defp forget(ref) do
+    receive do
+      {^ref, :left} -> :ok
+    after
+      0 -> :ok
+    end
+  end
+
+  defp left(:infinity), do: :infinity
+  defp left(until), do: max(until - now(), 0)
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

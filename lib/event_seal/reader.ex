@@ -1,0 +1,180 @@
+defmodule EventSeal.Reader do
+  @moduledoc """
+  Reads events, in any stage, from what a store holds: only what was committed, and never through a writer.
+  """
+
+  alias EventSeal.{Chain, Error, Event, Record, Store}
+
+  @doc "The event of an euid (16 bytes) or at a position."
+  @spec event(Store.t(), String.t(), binary | pos_integer) :: {:ok, Event.t()} | {:error, Error.t()}
+  def event(store, flow, euid) when is_binary(euid) do
+    reading(fn ->
+      with {:ok, head} <- Store.head(store, flow, [euid]) do
+        head |> unsealed() |> Enum.find(&(&1.euid == euid)) |> or_sealed(store, head, euid)
+      end
+    end)
+  end
+
+  def event(store, flow, n) when is_integer(n) do
+    reading(fn ->
+      with {:ok, head} <- Store.head(store, flow) do
+        if n > head.fixed,
+          do: found(Enum.find(unsealed(head), &(&1.n == n))),
+          else: at(store, head, n)
+      end
+    end)
+  end
+
+  @doc "What is known of a flow as a whole; see `EventSeal.head/2`."
+  @spec head(Store.t(), String.t()) :: {:ok, map} | {:error, Error.t()}
+  def head(store, flow) do
+    reading(fn ->
+      with {:ok, head} <- Store.head(store, flow),
+           {:ok, chain} <- Chain.restore(head.genesis, nil, nil, []),
+           {:ok, last} <- if(head.last_block, do: Chain.header(head.last_block), else: {:ok, nil}) do
+        {:ok, shown(head, chain, last)}
+      end
+    end)
+  end
+
+  @doc "The flow's events, lazily; see `EventSeal.stream/3`."
+  @spec stream(Store.t(), String.t(), keyword) :: Enumerable.t()
+  def stream(store, flow, opts) do
+    # The store is asked when the stream is run, each time anew.
+    Stream.flat_map([store], fn store ->
+      head = ok!(reading(fn -> Store.head(store, flow) end))
+      [sealed(store, head, opts), unsealed(head, opts)] |> Stream.concat() |> Stream.filter(&wanted?(&1, opts))
+    end)
+  end
+
+  @doc "The flows' ids in byte order, lazily; see `EventSeal.flows/2`."
+  @spec flows(Store.t(), keyword) :: Enumerable.t()
+  def flows(store, opts) do
+    Stream.resource(
+      fn -> opts[:after] end,
+      fn cursor ->
+        case ok!(reading(fn -> Store.flows(store, cursor, opts[:page]) end)) do
+          [] -> {:halt, cursor}
+          flows -> {flows, List.last(flows)}
+        end
+      end,
+      fn _ -> :ok end
+    )
+  end
+
+  defp or_sealed(%Event{} = event, _store, _head, _euid), do: {:ok, event}
+
+  defp or_sealed(nil, store, head, euid) do
+    case head.found do
+      %{^euid => heights} when is_list(heights) -> among(store, head, heights, &(&1.euid == euid))
+      _ -> found(nil)
+    end
+  end
+
+  defp among(store, head, heights, wanted?) do
+    with {:ok, pieces} <- Store.blocks(store, head.flow, {1, head.fixed}) do
+      pieces
+      |> Enum.filter(&(&1.height in heights))
+      |> Enum.find_value(found(nil), &in_block(&1, wanted?))
+    end
+  end
+
+  defp at(store, head, n) do
+    with {:ok, [piece]} <- Store.blocks(store, head.flow, {n, n}), do: in_block(piece, &(&1.n == n)) || found(nil)
+  end
+
+  defp in_block(piece, wanted?) do
+    with {:ok, block} <- Store.read(piece),
+         {:ok, events} <- Chain.events(block) do
+      event = Enum.find(events, wanted?)
+      event && {:ok, event}
+    end
+  end
+
+  defp sealed(store, head, opts) do
+    last = min(opts[:to], head.fixed)
+
+    if :fixed in opts[:stages] and opts[:from] <= last do
+      pieces = ok!(reading(fn -> Store.blocks(store, head.flow, {opts[:from], last}) end))
+      Stream.flat_map(pieces, &events(&1, opts))
+    else
+      []
+    end
+  end
+
+  defp events(piece, opts) do
+    block = ok!(reading(fn -> Store.read(piece) end))
+    header = ok!(Chain.header(block))
+
+    # A block knows its range of times: one that is outside need not be taken apart.
+    if before?(header.when_max, opts[:since]) or before?(opts[:until], header.when_min),
+      do: [],
+      else: ok!(Chain.events(block))
+  end
+
+  defp unsealed(head, opts) do
+    if :sandbox in opts[:stages] or :pool in opts[:stages], do: unsealed(head), else: []
+  end
+
+  defp unsealed(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
+
+  defp unsealed_event({_seq, :pool, meta, data}, flow) do
+    {_deadline, _revision, frame} = Record.decode_pool(meta)
+    %{Record.event(frame, data) | flow: flow, stage: :pool, late: nil}
+  end
+
+  defp unsealed_event({_seq, :tail, meta, data}, flow) do
+    {n, frame, hash, provisional} = Record.decode_tail(meta)
+    %{Record.event(frame, data) | flow: flow, stage: :sandbox, n: n, hash: hash, provisional: provisional}
+  end
+
+  defp wanted?(event, opts) do
+    event.stage in opts[:stages] and placed?(event.n, opts[:from], opts[:to]) and
+      not before?(event.when, opts[:since]) and not before?(opts[:until], event.when)
+  end
+
+  # An event of the pool has no position yet: it comes after all that have one.
+  defp placed?(nil, _from, to), do: to == :infinity
+  defp placed?(n, from, to), do: n >= from and n <= to
+
+  defp before?(nil, _), do: false
+  defp before?(_, nil), do: false
+  defp before?(time, other), do: time < other
+
+  defp shown(head, chain, last) do
+    {pool, tail} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
+
+    %{
+      flow: head.flow,
+      suite: chain.suite,
+      created_at: chain.created_at,
+      genesis: chain.digest,
+      accepted: head.fixed + length(tail) + length(pool),
+      pool: length(pool),
+      settled: head.fixed + length(tail),
+      fixed: head.fixed,
+      blocks: head.height,
+      block_hash: last && last.hash,
+      provisional: provisional(List.last(tail)),
+      closed: head.closed
+    }
+  end
+
+  defp provisional(nil), do: nil
+  defp provisional({_seq, :tail, meta, _data}), do: meta |> Record.decode_tail() |> elem(3)
+
+  defp found(nil), do: {:error, Error.new(:not_found)}
+  defp found(event), do: {:ok, event}
+
+  # A store that is stopping or restarting is an error, not the caller's end.
+  defp reading(fun) do
+    fun.()
+  rescue
+    error in Error -> {:error, error}
+  catch
+    :exit, _ -> {:error, Error.new(:storage, detail: "the store is not running")}
+  end
+
+  defp ok!({:ok, value}), do: value
+  defp ok!({:error, error}), do: raise(error)
+end

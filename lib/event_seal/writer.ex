@@ -1,0 +1,458 @@
+defmodule EventSeal.Writer do
+  @moduledoc """
+  The process that alone appends to a share of the flows: a queue, a timer and a commit around `EventSeal.Batch`.
+
+  It gathers what its callers ask until its mailbox is empty, takes all of it through one batch and one commit, and only
+  then answers. A refused commit leaves its state as it was. When it cannot know whether a commit was done, it forgets the
+  flows concerned and reads them again from the store, behind an empty commit that waits for all before it.
+  """
+  use GenServer
+
+  alias EventSeal.{Batch, Error, Flow, Instance, Store, Telemetry}
+
+  @batch 4096
+  # Flows with nothing to do stay for a while, since the next event of a flow often comes soon.
+  @idle_flows 1024
+  @idle_bytes 65_536
+  @retry 1_000_000
+  # However long a wait is, the clock is looked at again after this.
+  @longest_wait 60_000_000
+
+  @doc false
+  def child_spec({name, index}) do
+    %{id: {__MODULE__, index}, start: {__MODULE__, :start_link, [name, index]}}
+  end
+
+  @doc false
+  def start_link(name, index), do: GenServer.start_link(__MODULE__, {name, index})
+
+  @doc """
+  Asks the writer of a flow (`EventSeal.Batch` has the requests); never exits.
+
+  `:overloaded` at once if too much waits. If the writer dies or does not answer in time, whether the request was done is
+  not known; with an euid of the caller's it can safely be asked again.
+  """
+  @spec ask(Instance.t(), String.t(), tuple) :: term
+  def ask(instance, flow, body), do: call(instance, Instance.owner(instance, flow), body, cost(body))
+
+  @doc "Appends to flows of one writer or of many, in one commit; receipts in the order of the items."
+  @spec append_many(Instance.t(), [{String.t(), tuple, non_neg_integer | nil}]) :: {:ok, [struct]} | {:error, Error.t()}
+  def append_many(instance, items) do
+    placed = items |> Enum.with_index() |> Enum.group_by(fn {{flow, _, _}, _} -> Instance.owner(instance, flow) end)
+    [{first, own} | others] = Enum.sort(placed)
+    body = {:many, Enum.map(own, &elem(&1, 0))}
+
+    request =
+      if others == [],
+        do: body,
+        else: {:join, body, Enum.map(others, fn {index, items} -> {index, Enum.map(items, &elem(&1, 0))} end), []}
+
+    with {:ok, receipts} <- call(instance, first, request, cost({:many, items})) do
+      order = Enum.flat_map([{first, own} | others], fn {_, items} -> Enum.map(items, &elem(&1, 1)) end)
+      {:ok, order |> Enum.zip(receipts) |> Enum.sort() |> Enum.map(&elem(&1, 1))}
+    end
+  end
+
+  @doc "Has the writer send `{ref, :left}` to the caller when the event leaves the pool and sandbox, fixed or retracted."
+  @spec watch(pid, String.t(), binary, reference) :: :ok
+  def watch(writer, flow, euid, ref), do: GenServer.call(writer, {:watch, flow, euid, ref}, :infinity)
+
+  @doc "Takes a watch back."
+  @spec unwatch(pid, reference) :: :ok
+  def unwatch(writer, ref), do: GenServer.cast(writer, {:unwatch, ref})
+
+  defp call(instance, index, body, {events, bytes}) do
+    with {:ok, pid, waiting} <- Instance.writer(instance, index),
+         :ok <- Instance.admit(instance, waiting, events, bytes, grows?(body)) do
+      GenServer.call(pid, body, instance.options[:timeout])
+    end
+  catch
+    :exit, {:timeout, _} -> {:error, Error.new(:timeout, detail: "the writer did not answer; the outcome is not known")}
+    :exit, _ -> {:error, Error.new(:storage, detail: "the writer stopped; the outcome is not known")}
+  end
+
+  # A full pool takes nothing more, but everything that may empty it.
+  defp grows?(body), do: elem(body, 0) in [:append, :many, :join]
+
+  # What a request counts for while it waits.
+  defp cost({:append, _flow, draft, _expect}), do: {1, weight(draft)}
+  defp cost({:many, items}), do: Enum.reduce(items, {0, 0}, &add_cost/2)
+  defp cost({:join, body, others, _ops}), do: cost({:many, elem(body, 1) ++ Enum.flat_map(others, &elem(&1, 1))})
+  defp cost(_body), do: {1, 256}
+
+  defp add_cost({{_flow, draft, _expect}, _index}, {events, bytes}), do: {events + 1, bytes + weight(draft)}
+  defp add_cost({_flow, draft, _expect}, {events, bytes}), do: {events + 1, bytes + weight(draft)}
+
+  defp weight(draft), do: 256 + byte_size(elem(draft, 9))
+
+  @impl true
+  def init({name, index}) do
+    # Bodies wait in the mailbox and lie in the state: they stay out of crash reports, traces and process_info.
+    Process.flag(:sensitive, true)
+    instance = Instance.fetch!(name)
+
+    state = %{
+      instance: instance,
+      index: index,
+      store: instance.store,
+      waiting: :counters.new(2, [:write_concurrency]),
+      ctx: ctx_of(instance),
+      refusal: nil,
+      flows: %{},
+      asked: [],
+      size: 0,
+      dues: :gb_sets.new(),
+      due_of: %{},
+      timer: nil,
+      idle: %{},
+      sizes: %{},
+      held: {0, 0},
+      watches: %{},
+      watching: %{}
+    }
+
+    # Who asks from here on waits until every flow's timer stands again.
+    Instance.enlist(instance, index, state.waiting)
+    {:ok, state, {:continue, :recover}}
+  end
+
+  @impl true
+  def handle_continue(:recover, %{instance: instance, index: index} = state) do
+    shards = Instance.shards(instance, index)
+    Instance.hold(instance, index, {0, 0})
+
+    state =
+      case Store.lease(state.store, shards) do
+        {:ok, epoch} -> recover(%{state | ctx: Map.put(state.ctx, :epoch, epoch)}, shards)
+        # A store that cannot be written still serves readers.
+        {:error, error} -> %{state | refusal: error}
+      end
+
+    next(state)
+  end
+
+  @impl true
+  def handle_call({:watch, flow, euid, ref}, {pid, _}, state),
+    do: state |> put_watch(flow, euid, ref, pid) |> answer(:ok)
+
+  def handle_call({:join, body, others, ops}, _from, state) do
+    {events, bytes} = if ops == [], do: cost({:join, body, others, ops}), else: {0, 0}
+    {result, state} = state |> run_all() |> join(body, others, ops)
+    Instance.leave(state.waiting, events, bytes)
+    answer(state, result)
+  end
+
+  def handle_call(body, from, state) do
+    state = %{state | asked: [{from, body} | state.asked], size: state.size + 1}
+    if state.size >= @batch, do: next(run(state)), else: next(state)
+  end
+
+  @impl true
+  def handle_cast({:unwatch, ref}, state), do: next(drop_watch(state, ref))
+
+  @impl true
+  def handle_info(:timeout, state), do: next(run(state))
+  def handle_info({:wake, due}, %{timer: {due, _}} = state), do: next(wake(%{state | timer: nil}))
+  def handle_info({:DOWN, ref, :process, _pid, _reason}, state), do: next(drop_monitor(state, ref))
+  def handle_info(_other, state), do: next(state)
+
+  # Elixir names this callback of OTP 25 from 1.17 on.
+  @doc false
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
+
+  def format_status(status) do
+    Map.new(status, fn
+      {:state, %{index: index, flows: flows}} -> {:state, %{index: index, flows: map_size(flows)}}
+      {:log, _} -> {:log, []}
+      {key, _} when key in [:message, :state] -> {key, :not_shown}
+      other -> other
+    end)
+  end
+
+  defp recover(state, shards) do
+    settle_outcomes(state.store)
+    now = Instance.tick(state.instance)
+
+    # Three events at a flow's end wait for what comes; nothing happens to them by itself.
+    waiting = Enum.filter(Store.recover(state.store, shards), &(&1.pool > 0 or &1.tail > 3))
+    waiting |> Enum.reduce(state, &schedule(&2, &1.flow, now)) |> wake() |> run_all()
+  end
+
+  defp answer(state, reply), do: state |> next() |> Tuple.insert_at(1, reply) |> put_elem(0, :reply)
+
+  # A batch waits only until the mailbox is empty.
+  defp next(%{size: 0} = state), do: {:noreply, state}
+  defp next(state), do: {:noreply, state, 0}
+
+  defp run_all(%{size: 0} = state), do: state
+  defp run_all(state), do: state |> run() |> run_all()
+
+  defp run(%{size: 0} = state), do: state
+
+  defp run(state) do
+    requests = Enum.reverse(state.asked)
+    state = %{state | asked: [], size: 0}
+    shielded(fn -> run(state, requests) end)
+  end
+
+  defp run(%{refusal: %Error{} = error} = state, requests), do: Enum.reduce(requests, state, &refuse(&2, [&1], error))
+
+  defp run(state, requests) do
+    case Batch.run(state.flows, requests, ctx(state)) do
+      {:ok, batch} -> state |> commit(batch) |> reply(batch, requests)
+      {:error, error} -> refuse(state, requests, error)
+    end
+  end
+
+  # Something in these requests cannot be packed, settled or sealed. Each alone, so that only the one is refused.
+  defp refuse(state, [{from, body}], error) do
+    if from, do: GenServer.reply(from, {:error, error})
+    leave(state, [{from, body}])
+    if state.refusal, do: state, else: forget(state, Enum.map(Batch.names(body), &elem(&1, 0)))
+  end
+
+  defp refuse(state, requests, _error), do: Enum.reduce(requests, state, &run(&2, [&1]))
+
+  defp commit(state, %Batch{ops: []} = batch), do: {:ok, adopt(state, batch)}
+
+  defp commit(state, batch) do
+    case Store.commit(state.store, batch.ops) do
+      :ok -> {:ok, adopt(state, batch)}
+      {:error, error} -> {error, forget(state, Map.keys(batch.flows))}
+    end
+  end
+
+  defp reply({outcome, state}, batch, requests) do
+    Enum.each(Enum.reverse(batch.replies), fn {from, reply} -> GenServer.reply(from, answered(outcome, reply)) end)
+    done = Enum.drop(requests, -length(batch.rest))
+    leave(state, done)
+    report(state, batch, done)
+    %{state | asked: Enum.reverse(batch.rest) ++ state.asked, size: state.size + length(batch.rest)}
+  end
+
+  defp answered(:ok, reply), do: reply
+  defp answered(_error, {:error, _} = refused), do: refused
+  defp answered(error, _reply), do: {:error, error}
+
+  defp leave(state, requests) do
+    {events, bytes} =
+      for {from, body} <- requests, from != nil, reduce: {0, 0} do
+        {events, bytes} ->
+          {more, heavier} = cost(body)
+          {events + more, bytes + heavier}
+      end
+
+    Instance.leave(state.waiting, events, bytes)
+  end
+
+  defp report(state, batch, requests) do
+    Telemetry.execute(
+      [:event_seal, :writer, :batch],
+      %{requests: length(requests), operations: length(batch.ops)},
+      %{name: state.instance.name, writer: state.index}
+    )
+  end
+
+  # append_many over several writers: each holds its part, in ascending order, until the last has committed all.
+  defp join(state, body, others, ops) do
+    shielded(fn ->
+      with {:ok, batch} <- Batch.run(state.flows, [{:joined, body}], ctx(state)),
+           {:ok, receipts} <- joined(batch) do
+        join(state, batch, receipts, others, ops ++ batch.ops)
+      else
+        {:error, error} -> {{:error, error}, state}
+      end
+    end)
+  end
+
+  defp join(state, batch, receipts, [], ops) do
+    case Store.commit(state.store, ops) do
+      :ok -> {{:ok, receipts}, adopt(state, batch)}
+      {:error, error} -> {{:error, error}, forget(state, Map.keys(batch.flows))}
+    end
+  end
+
+  defp join(state, batch, receipts, [{index, items} | others], ops) do
+    with {:ok, pid, _waiting} <- Instance.writer(state.instance, index),
+         {:ok, more} <- GenServer.call(pid, {:join, {:many, items}, others, ops}, :infinity) do
+      {{:ok, receipts ++ more}, adopt(state, batch)}
+    else
+      {:error, error} -> {{:error, error}, forget(state, Map.keys(batch.flows))}
+    end
+  catch
+    :exit, _ ->
+      error = Error.new(:storage, detail: "a writer stopped; the outcome is not known")
+      {{:error, error}, forget(state, Map.keys(batch.flows))}
+  end
+
+  defp joined(%Batch{replies: [{:joined, result}]}), do: result
+  defp joined(%Batch{rest: [_]}), do: {:error, Error.new(:conflict)}
+
+  defp adopt(state, batch) do
+    later = Instance.tick(state.instance) + @retry
+    state = Enum.reduce(batch.refused, state, fn {id, _error}, state -> schedule(state, id, later) end)
+    batch.flows |> Enum.reduce(state, &adopt_flow/2) |> hold() |> trim() |> arm()
+  end
+
+  defp adopt_flow({id, flow}, state) do
+    state = left(state, id, Flow.left(flow))
+    flow = Flow.committed(flow)
+    {idle?, due, size} = {Flow.idle?(flow), Flow.due(flow, state.ctx), Flow.size(flow)}
+
+    cond do
+      flow.chain == nil -> state
+      idle? and elem(size, 1) > @idle_bytes -> drop(state, id)
+      idle? -> %{put(state, id, flow, {0, 0}, due) | idle: Map.put(state.idle, id, true)}
+      true -> %{put(state, id, flow, size, due) | idle: Map.delete(state.idle, id)}
+    end
+  end
+
+  defp put(state, id, flow, size, due) do
+    %{resize(state, id, size) | flows: Map.put(state.flows, id, flow)} |> schedule(id, due)
+  end
+
+  defp drop(state, id) do
+    state = state |> resize(id, {0, 0}) |> schedule(id, :infinity)
+    %{state | flows: Map.delete(state.flows, id), idle: Map.delete(state.idle, id)}
+  end
+
+  defp resize(state, id, {events, bytes} = size) do
+    {old_events, old_bytes} = Map.get(state.sizes, id, {0, 0})
+    {held_events, held_bytes} = state.held
+    sizes = if events == 0, do: Map.delete(state.sizes, id), else: Map.put(state.sizes, id, size)
+    %{state | sizes: sizes, held: {held_events + events - old_events, held_bytes + bytes - old_bytes}}
+  end
+
+  defp hold(state) do
+    Instance.hold(state.instance, state.index, state.held)
+    state
+  end
+
+  defp trim(%{idle: idle} = state) when map_size(idle) <= @idle_flows, do: state
+  defp trim(state), do: Enum.reduce(Map.keys(state.idle), state, &drop(&2, &1))
+
+  # What the store holds is the truth, once nothing is under way any more. Timers find the flows again a little later.
+  defp forget(state, ids) do
+    settle_outcomes(state.store)
+    later = Instance.tick(state.instance) + @retry
+    ids |> Enum.reduce(state, fn id, state -> state |> drop(id) |> schedule(id, later) end) |> hold() |> arm()
+  end
+
+  defp settle_outcomes(store), do: Store.commit(store, [])
+
+  defp schedule(state, id, due) do
+    case state.due_of do
+      %{^id => ^due} -> state
+      %{^id => old} -> insert_due(%{state | dues: :gb_sets.delete({old, id}, state.dues)}, id, due)
+      _ -> insert_due(state, id, due)
+    end
+  end
+
+  defp insert_due(state, id, :infinity), do: %{state | due_of: Map.delete(state.due_of, id)}
+
+  defp insert_due(state, id, due),
+    do: %{state | dues: :gb_sets.insert({due, id}, state.dues), due_of: Map.put(state.due_of, id, due)}
+
+  # What is due is asked for like any other request.
+  defp wake(state) do
+    tick = Instance.tick(state.instance)
+    {ids, dues} = take_due(state.dues, tick, [])
+    requests = Enum.map(ids, &{nil, {:due, &1}})
+    due_of = Map.drop(state.due_of, ids)
+    arm(%{state | dues: dues, due_of: due_of, asked: requests ++ state.asked, size: state.size + length(ids)})
+  end
+
+  defp take_due(dues, tick, ids) do
+    with false <- :gb_sets.is_empty(dues),
+         {{due, id}, rest} when due <= tick <- :gb_sets.take_smallest(dues) do
+      take_due(rest, tick, [id | ids])
+    else
+      _ -> {ids, dues}
+    end
+  end
+
+  # One timer, for the earliest.
+  defp arm(state) do
+    case next_due(state.dues) do
+      nil -> state
+      due when state.timer != nil and elem(state.timer, 0) <= due -> state
+      due -> rearm(state, due)
+    end
+  end
+
+  defp rearm(%{instance: %{clock: {clock, argument}}} = state, due) do
+    if state.timer, do: clock.cancel(argument, elem(state.timer, 1))
+    wait = min(max(due - clock.monotonic(argument), 0), @longest_wait)
+    %{state | timer: {due, clock.send_after(argument, self(), {:wake, due}, wait)}}
+  end
+
+  defp next_due(dues) do
+    unless :gb_sets.is_empty(dues), do: dues |> :gb_sets.smallest() |> elem(0)
+  end
+
+  defp put_watch(state, flow, euid, ref, pid) do
+    watch = {pid, ref, Process.monitor(pid)}
+    watches = Map.update(state.watches, {flow, euid}, [watch], &[watch | &1])
+    %{state | watches: watches, watching: Map.put(state.watching, ref, {flow, euid})}
+  end
+
+  defp drop_watch(state, ref) do
+    case Map.pop(state.watching, ref) do
+      {nil, _} -> state
+      {key, watching} -> %{state | watching: watching, watches: remove_watch(state.watches, key, ref)}
+    end
+  end
+
+  defp remove_watch(watches, key, ref) do
+    {gone, left} = Enum.split_with(Map.fetch!(watches, key), fn {_pid, watched, _monitor} -> watched == ref end)
+    Enum.each(gone, fn {_pid, _ref, monitor} -> Process.demonitor(monitor, [:flush]) end)
+    if left == [], do: Map.delete(watches, key), else: Map.put(watches, key, left)
+  end
+
+  defp drop_monitor(state, monitor) do
+    refs = for {_key, list} <- state.watches, {_pid, ref, ^monitor} <- list, do: ref
+    Enum.reduce(refs, state, &drop_watch(&2, &1))
+  end
+
+  defp left(%{watches: watches} = state, _id, _euids) when map_size(watches) == 0, do: state
+
+  defp left(state, id, euids) do
+    for euid <- euids, {pid, ref, _} <- Map.get(state.watches, {id, euid}, []), reduce: state do
+      state ->
+        send(pid, {ref, :left})
+        drop_watch(state, ref)
+    end
+  end
+
+  defp ctx(state), do: Map.merge(state.ctx, %{at: Instance.now(state.instance), tick: Instance.tick(state.instance)})
+
+  defp ctx_of(%{options: options} = instance) do
+    block = Map.new(options[:block])
+    max_age = if block.max_age == :infinity, do: :infinity, else: block.max_age * 1000
+
+    %{
+      store: instance.store,
+      epoch: 1,
+      suite: options[:suite],
+      window: options[:pool_window] * 1000,
+      block: %{block | max_age: max_age}
+    }
+  end
+
+  # A stack trace names a failed call's arguments, and those hold bodies.
+  defp shielded(fun) do
+    fun.()
+  catch
+    kind, reason -> exit({:writer_failed, kind, name(reason), Enum.map(__STACKTRACE__, &without_arguments/1)})
+  end
+
+  defp name(%module{}), do: module
+  defp name(reason) when is_atom(reason), do: reason
+  defp name({reason, _}) when is_atom(reason), do: reason
+  defp name(_), do: :other
+
+  defp without_arguments({module, name, arguments, place}) when is_list(arguments),
+    do: {module, name, length(arguments), place}
+
+  defp without_arguments(item), do: item
+end
