@@ -20,6 +20,7 @@ pub mod event;
 pub mod genesis;
 pub mod import;
 pub mod interchange;
+pub mod link;
 pub mod merkle;
 #[cfg(test)]
 mod reference;

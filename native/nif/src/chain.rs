@@ -1,5 +1,6 @@
 //! `EventSeal.Chain`: genesis, frames, settling, sealing, reading containers.
 
+use crate::list::List;
 use crate::terms::{array, atoms, binary, digests, invalid, malformed, ok, refused, suite, suite_atom};
 use event_seal_core::Malformed;
 use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal};
@@ -72,7 +73,7 @@ fn place(term: Term<'_>) -> NifResult<Where<'_>> {
     }
 }
 
-fn frames<'a>(env: Env<'a>, suite_name: Atom, drafts: Vec<Draft<'a>>) -> NifResult<Term<'a>> {
+fn frames<'a>(env: Env<'a>, suite_name: Atom, drafts: List<Draft<'a>>) -> NifResult<Term<'a>> {
     let bodies = drafts
         .iter()
         .map(|draft| Ok(salted_body(&array(draft.salt)?, draft.body.as_slice())))
@@ -105,19 +106,19 @@ fn frames<'a>(env: Env<'a>, suite_name: Atom, drafts: Vec<Draft<'a>>) -> NifResu
 }
 
 #[rustler::nif]
-fn frames_here<'a>(env: Env<'a>, suite: Atom, drafts: Vec<Draft<'a>>) -> NifResult<Term<'a>> {
+fn frames_here<'a>(env: Env<'a>, suite: Atom, drafts: List<Draft<'a>>) -> NifResult<Term<'a>> {
     frames(env, suite, drafts)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn frames_dirty<'a>(env: Env<'a>, suite: Atom, drafts: Vec<Draft<'a>>) -> NifResult<Term<'a>> {
+fn frames_dirty<'a>(env: Env<'a>, suite: Atom, drafts: List<Draft<'a>>) -> NifResult<Term<'a>> {
     frames(env, suite, drafts)
 }
 
-type Asked<'a> = (Binary<'a>, Vec<Binary<'a>>, bool);
+type Asked<'a> = (Binary<'a>, List<Binary<'a>>, bool);
 
 /// For each flow what it settled, as `settled` puts it.
-fn settle_flows<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
+fn settle_flows<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
     let mut answers = Vec::with_capacity(flows.len());
     for (links, frames, closing) in flows {
         let mut links = match Links::decode(links.as_slice()) {
@@ -165,12 +166,12 @@ fn not_settled<'a>(env: Env<'a>, fault: &SettleError) -> Term<'a> {
 }
 
 #[rustler::nif]
-fn settle_here<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
+fn settle_here<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
     settle_flows(env, flows)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn settle_dirty<'a>(env: Env<'a>, flows: Vec<Asked<'a>>) -> Term<'a> {
+fn settle_dirty<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
     settle_flows(env, flows)
 }
 
@@ -184,7 +185,7 @@ fn restore<'a>(
     genesis: Binary<'a>,
     last_block: Option<Binary<'a>>,
     when_max: Option<i64>,
-    entries: Vec<Open<'a>>,
+    entries: List<Open<'a>>,
 ) -> NifResult<Term<'a>> {
     let stored = entries
         .iter()
@@ -244,7 +245,7 @@ fn seal_block<'a>(
     placed: Placed<'a>,
     edges: Edges<'a>,
     ids: Binary<'a>,
-    entries: Vec<Sealed<'a>>,
+    entries: List<Sealed<'a>>,
 ) -> NifResult<Term<'a>> {
     let (height, first, epoch, sealed_at, previous, closes) = placed;
     let ids = digests(ids)?;
@@ -314,7 +315,7 @@ fn seal_here<'a>(
     placed: Placed<'a>,
     edges: Edges<'a>,
     ids: Binary<'a>,
-    entries: Vec<Sealed<'a>>,
+    entries: List<Sealed<'a>>,
 ) -> NifResult<Term<'a>> {
     seal_block(env, genesis, placed, edges, ids, entries)
 }
@@ -326,7 +327,7 @@ fn seal_dirty<'a>(
     placed: Placed<'a>,
     edges: Edges<'a>,
     ids: Binary<'a>,
-    entries: Vec<Sealed<'a>>,
+    entries: List<Sealed<'a>>,
 ) -> NifResult<Term<'a>> {
     seal_block(env, genesis, placed, edges, ids, entries)
 }
@@ -336,7 +337,7 @@ fn tail<'a>(
     env: Env<'a>,
     genesis: Binary<'a>,
     last_block: Option<Binary<'a>>,
-    entries: Vec<Open<'a>>,
+    entries: List<Open<'a>>,
 ) -> NifResult<Term<'a>> {
     let entries = entries
         .iter()

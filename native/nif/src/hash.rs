@@ -1,5 +1,6 @@
 //! `EventSeal.Hash`.
 
+use crate::list::List;
 use crate::terms::{array, atoms, binary};
 use event_seal_core::digest::{Algorithm, Hasher, digest_each};
 use rustler::{Atom, Binary, Env, NifResult, Resource, ResourceArc, Term};
@@ -36,7 +37,11 @@ fn each<'a>(env: Env<'a>, algorithm: Term<'a>, inputs: &[Binary<'a>]) -> NifResu
 }
 
 #[rustler::nif]
-fn hash_all_here<'a>(env: Env<'a>, algorithm: Term<'a>, inputs: Vec<Binary<'a>>) -> NifResult<Vec<Term<'a>>> {
+fn hash_all_here<'a>(
+    env: Env<'a>,
+    algorithm: Term<'a>,
+    inputs: List<Binary<'a>>,
+) -> NifResult<Vec<Term<'a>>> {
     each(env, algorithm, &inputs)
 }
 
@@ -44,7 +49,7 @@ fn hash_all_here<'a>(env: Env<'a>, algorithm: Term<'a>, inputs: Vec<Binary<'a>>)
 fn hash_all_dirty<'a>(
     env: Env<'a>,
     algorithm: Term<'a>,
-    inputs: Vec<Binary<'a>>,
+    inputs: List<Binary<'a>>,
 ) -> NifResult<Vec<Term<'a>>> {
     each(env, algorithm, &inputs)
 }

@@ -1,5 +1,6 @@
 //! `EventSeal.Interchange` and the import form.
 
+use crate::list::List;
 use crate::terms::{atoms, binary, malformed, name, ok};
 use event_seal_core::block::Container;
 use event_seal_core::event::Where;
@@ -38,7 +39,7 @@ fn interchange_lines_dirty<'a>(env: Env<'a>, container: Binary) -> Term<'a> {
 
 /// For each line `{:ok, {flow, draft}}` or `{:error, {key | nil, rule}}`.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn import_lines<'a>(env: Env<'a>, lines: Vec<Binary>) -> Vec<Term<'a>> {
+fn import_lines<'a>(env: Env<'a>, lines: List<Binary>) -> Vec<Term<'a>> {
     let line = |line: &Binary| match parse_line(line.as_slice()) {
         Ok(imported) => ok(env, (imported.flow.as_ref(), draft(env, &imported))),
         Err(fault) => (atoms::error(), refusal(env, &fault)).encode(env),

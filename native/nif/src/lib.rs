@@ -3,6 +3,7 @@
 mod chain;
 mod hash;
 mod interchange;
+mod list;
 mod lock;
 mod terms;
 mod verify;

@@ -1,5 +1,6 @@
 //! Verification on a pool of threads: the caller gets a job at once, and its outcome as a message.
 
+use crate::list::List;
 use crate::terms::{atoms, binary, name};
 use event_seal_core::verify::{
     Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
@@ -139,7 +140,7 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io
 
 /// What a flow's keeper knows of it: last fixed position, last position, closed.
 type Known = (Option<u64>, Option<u64>, Option<bool>);
-type Asked<'a> = (&'a str, Vec<Term<'a>>, Option<Binary<'a>>, Known, bool, bool);
+type Asked<'a> = (&'a str, List<Term<'a>>, Option<Binary<'a>>, Known, bool, bool);
 
 /// Whether a missing body is a fault, and how many faults are kept.
 type Settings = (bool, usize);
@@ -150,7 +151,7 @@ fn read_flows<'a>(flows: &[Asked<'a>], bodies: bool) -> NifResult<(Pieces<'a>, V
     let mut runs = Vec::with_capacity(flows.len());
     for (flow, places, from, (fixed, last, closed), more, alone) in flows {
         let start = pieces.len();
-        for place in places {
+        for place in places.iter() {
             pieces.push(piece(*place, &mut files)?);
         }
         let from = from
@@ -204,7 +205,7 @@ fn verify<'a>(
     tag: Term<'a>,
 ) -> ResourceArc<Job> {
     spawn(env, &pool, flows, tag, move |flows, watch| {
-        let flows: Vec<Asked> = flows.decode()?;
+        let flows: List<Asked> = flows.decode()?;
         let (pieces, runs) = read_flows(&flows, settings.0)?;
         Ok(verify_runs(&pieces, &runs, watch, settings.1))
     })

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use super::fault::{Datum, FaultClass, Faults, Found};
 use super::{Control, Run, Source};
 use crate::block::{Body, Container, Header, Seams};
-use crate::chain;
 use crate::event::{COMMITMENT_AT, Event, FLAGS_AT, LATE, decode_salted_body};
 use crate::genesis::Genesis;
+use crate::link;
 use crate::merkle;
 use crate::suite::{Digest, Role, hash, hash_each};
 use crate::wire::Malformed;
@@ -273,7 +273,7 @@ impl View<'_> {
         let hash = |i| other(hashes, i).unwrap_or_else(|| self.hash(i));
         let before = [id(i - 3), id(i - 2), id(i - 1)];
         let own = [hash(i), hash(i + 1), hash(i + 2), hash(i + 3)];
-        chain::link(self.container.header().suite, &self.genesis, &before, &own)
+        link::link(self.container.header().suite, &self.genesis, &before, &own)
     }
 
     /// The provisional ids, from the recorded event hashes unless others are given for them.
@@ -287,7 +287,7 @@ impl View<'_> {
         let mut ids = vec![a, b, c];
         let mut window = [a, b, c];
         for i in 0..self.container.count().saturating_sub(3) as isize {
-            let id = chain::link(
+            let id = link::link(
                 suite,
                 &self.genesis,
                 &window,
@@ -300,7 +300,7 @@ impl View<'_> {
         let one = |(i, id): (usize, &Digest)| {
             let n = first.saturating_add(i as u64);
             let i = i as isize;
-            chain::provisional(suite, &self.genesis, id, &[hash(i - 2), hash(i - 1), hash(i)], n)
+            link::provisional(suite, &self.genesis, id, &[hash(i - 2), hash(i - 1), hash(i)], n)
         };
         ids.iter()
             .take(self.container.count())
