@@ -1,0 +1,187 @@
+defmodule EventSeal.Verifier do
+  @moduledoc """
+  Verifies what a store holds, flow by flow, from the stored bytes, while the store goes on.
+
+  It reads each flow's state once, consistently: its blocks never move, and its unsealed events are read with them. It
+  knows nothing of writers.
+  """
+
+  alias EventSeal.{Chain, Error, Fault, Record, Store, Verdict, Verification}
+  alias EventSeal.Chain.Entry
+
+  # As much as one native call is given: large enough to be cheap, small enough to keep memory and progress in bounds.
+  @batch_bytes 32 * 1024 * 1024
+  @batch_flows 2_000
+  @page 1_000
+  @unreadable [:corrupt, :malformed, :storage]
+
+  @doc """
+  Verifies a store, or one flow of it.
+
+  Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone),
+  `:threads`, `:max_faults` (1,000), `:progress` (a function of `%{flows: …, events: …, bytes: …}`, called about ten times
+  a second).
+  """
+  @spec run(Store.t(), keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
+  def run(store, opts) do
+    opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
+    run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], bytes: 0}
+
+    with {:ok, run} <- flows(run), {:ok, run} <- flush(run), do: {:ok, in_order(run.verdict)}
+  end
+
+  defp in_order(verdict), do: %{verdict | faults: Enum.sort_by(verdict.faults, &{&1.flow, &1.position})}
+
+  defp flows(run) do
+    case Keyword.fetch(run.opts, :flow) do
+      {:ok, flow} -> one(run, flow)
+      :error -> pages(run, nil)
+    end
+  end
+
+  defp one(run, flow) do
+    case Keyword.fetch(run.opts, :range) do
+      {:ok, range} -> with({:ok, head} <- Store.head(run.store, flow), do: gather(run, head, range))
+      :error -> whole(run, flow)
+    end
+  end
+
+  defp pages(run, cursor) do
+    case Store.flows(run.store, cursor, @page) do
+      {:ok, []} -> {:ok, run}
+      {:ok, flows} -> with {:ok, run} <- page(run, flows), do: pages(run, List.last(flows))
+      {:error, _} = error -> error
+    end
+  end
+
+  defp page(run, []), do: {:ok, run}
+
+  defp page(run, [flow | flows]) do
+    with {:ok, run} <- whole(run, flow), do: page(run, flows)
+  end
+
+  defp whole(run, flow) do
+    case Store.head(run.store, flow) do
+      {:ok, head} -> gather(run, head, nil)
+      {:error, %Error{reason: reason}} when reason in @unreadable -> damaged(run, flow)
+      {:error, _} = error -> error
+    end
+  end
+
+  # The flow's state cannot be read as it was written. Its blocks may still be, and then say best what is wrong; where
+  # they hold, what is not sealed is what cannot be read.
+  defp damaged(run, flow) do
+    with {:ok, run} <- flush(run),
+         {:ok, blocks} <- Store.blocks(run.store, flow, {1, :infinity}),
+         {:ok, checked} <- add(run, %{flow: flow, pieces: [], more: true}, Enum.map(blocks, &{size(&1.at), &1.at})),
+         {:ok, checked} <- flush(checked) do
+      last = Enum.reduce(blocks, 0, fn block, _last -> block.first + block.count - 1 end)
+      known? = checked.verdict.fault_count > run.verdict.fault_count
+      {:ok, if(known?, do: checked, else: fault(checked, flow, last + 1, :read))}
+    else
+      {:error, %Error{reason: reason}} when reason in @unreadable -> {:ok, fault(run, flow, 0, :read)}
+      {:error, _} = error -> error
+    end
+  end
+
+  defp gather(run, head, range) do
+    {first, last} = span(range)
+
+    with {:ok, blocks} <- Store.blocks(run.store, head.flow, {first, min(last, head.fixed)}) do
+      {run, tail} = tail(run, head, last)
+      known = if range, do: %{alone: true}, else: %{fixed: head.fixed, last: settled(head), closed: head.closed}
+      add(run, Map.merge(%{flow: head.flow, pieces: []}, known), Enum.map(blocks, &{size(&1.at), &1.at}) ++ tail)
+    end
+  end
+
+  defp span(nil), do: {1, :infinity}
+  defp span(first..last), do: {first, last}
+
+  defp size({:binary, bytes}), do: byte_size(bytes)
+  defp size({:file, _path, _offset, length}), do: length
+
+  defp settled(head), do: head.fixed + Enum.count(head.entries, fn {_, stage, _, _} -> stage == :tail end)
+
+  defp tail(run, %{fixed: fixed}, last) when last <= fixed, do: {run, []}
+
+  # What cannot even be laid out as a tail is a fault of the flow, not of the run.
+  defp tail(run, head, _last) do
+    with {:ok, entries} <- entries(head),
+         {:ok, tail} <- Chain.tail(head.genesis, head.last_block, entries) do
+      {run, for(bytes <- List.wrap(tail), do: {byte_size(bytes), {:binary, bytes}})}
+    else
+      {:error, _} -> {fault(run, head.flow, head.fixed + 1, :format), []}
+    end
+  end
+
+  defp entries(head) do
+    {:ok, for({_, :tail, meta, data} <- head.entries, do: entry(meta, data))}
+  rescue
+    error in Error -> {:error, error}
+  end
+
+  defp entry(meta, data) do
+    {n, frame, hash, provisional} = Record.decode_tail(meta)
+    %Entry{n: n, euid: Record.euid(frame), frame: frame, hash: hash, provisional: provisional, body: data}
+  end
+
+  defp fault(run, flow, position, class) do
+    found = %Verdict{fault_count: 1, faults: [%Fault{flow: flow, position: position, class: class}]}
+    %{run | verdict: Verdict.add(run.verdict, found, run.opts[:max_faults])}
+  end
+
+  # A flow goes in whole if it fits; a long one is cut, and each part begins at the edge where the one before ended.
+  defp add(run, flow, pieces) do
+    {now, later} = fill(pieces, @batch_bytes - run.bytes, [])
+
+    cond do
+      later == [] -> {:ok, put(run, %{flow | pieces: now}, pieces)} |> flush_if_full()
+      run.flows != [] -> with {:ok, run} <- flush(run), do: add(run, flow, pieces)
+      true -> cut(run, flow, now, later)
+    end
+  end
+
+  defp cut(run, flow, now, later) do
+    first = flow |> Map.drop([:fixed, :last, :closed]) |> Map.merge(%{pieces: now, more: true})
+
+    with {:ok, run, [edge]} <- verify(%{run | flows: [first]}) do
+      add(run, flow |> Map.put(:from, edge) |> Map.delete(:alone), later)
+    end
+  end
+
+  # At least one piece is taken, however large.
+  defp fill([{size, piece} | rest], room, taken) when taken == [] or size <= room,
+    do: fill(rest, room - size, [piece | taken])
+
+  defp fill(rest, _room, taken), do: {Enum.reverse(taken), rest}
+
+  defp put(run, flow, pieces) do
+    bytes = Enum.reduce(pieces, 0, fn {size, _}, sum -> sum + size end)
+    %{run | flows: [flow | run.flows], bytes: run.bytes + bytes}
+  end
+
+  defp flush_if_full({:ok, run}) do
+    if run.bytes >= @batch_bytes or length(run.flows) >= @batch_flows, do: flush(run), else: {:ok, run}
+  end
+
+  defp flush(%{flows: []} = run), do: {:ok, run}
+  defp flush(run), do: with({:ok, run, _edges} <- verify(%{run | flows: Enum.reverse(run.flows)}), do: {:ok, run})
+
+  defp verify(run) do
+    opts = Keyword.merge(run.opts, pool: run.pool, progress: progress(run))
+
+    with {:ok, verdict, edges} <- Verification.run(run.flows, opts) do
+      verdict = Verdict.add(run.verdict, verdict, run.opts[:max_faults])
+      if run.opts[:progress], do: run.opts[:progress].(Map.take(verdict, [:flows, :events, :bytes]))
+      {:ok, %{run | verdict: verdict, flows: [], bytes: 0}, edges}
+    end
+  end
+
+  defp progress(run) do
+    with fun when is_function(fun, 1) <- run.opts[:progress] do
+      fn {events, bytes} ->
+        fun.(%{flows: run.verdict.flows, events: run.verdict.events + events, bytes: run.verdict.bytes + bytes})
+      end
+    end
+  end
+end
