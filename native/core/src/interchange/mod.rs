@@ -1,10 +1,17 @@
 //! Flows as JSON Lines, for whoever has no store of ours (FORMAT.md, "Interchange").
 
+mod decode;
 mod encode;
 pub(crate) mod line;
+mod lines;
 pub(crate) mod scalar;
+#[cfg(test)]
+mod tests;
+mod verify;
 
+pub use decode::{Decoded, decode};
 pub use encode::{checkpoint_line, header_line, lines};
+pub use verify::verify_file;
 
 /// What the first line calls the format.
 const FORMAT: &str = "event-seal/1";
