@@ -5,7 +5,7 @@ defmodule EventSeal.StoreContractTest do
   import EventSeal.StoreCase
   alias EventSeal.{Error, Store}
 
-  @adapters [EventSeal.Store.Memory]
+  @adapters [EventSeal.Store.Memory, EventSeal.Store.Disk]
 
   for adapter <- @adapters do
     describe "#{inspect(adapter)}:" do
@@ -221,4 +221,5 @@ defmodule EventSeal.StoreContractTest do
   end
 
   defp options(EventSeal.Store.Memory, _dir), do: []
+  defp options(EventSeal.Store.Disk, dir), do: [dir: Path.join(dir, "store")]
 end

@@ -130,7 +130,7 @@ defmodule EventSeal.Store do
 
   @doc "The bytes of a piece; `:corrupt` if they are not what was written, `:storage` if they cannot be read."
   @spec read(Piece.t()) :: {:ok, binary} | {:error, Error.t()}
-  def read(%Piece{at: {:binary, block}}), do: {:ok, block}
+  def read(%Piece{} = piece), do: Piece.read(piece)
 
   defp span(store, callback, fun) do
     Telemetry.span([:event_seal, :store, callback], %{store: store.name, module: store.module}, fun)

@@ -2,9 +2,11 @@ defmodule EventSeal.Store.Piece do
   @moduledoc """
   Where a sealed block lies: in memory (`{:binary, bytes}`), or as a range of a file (`{:file, path, offset, length}`).
 
-  A file range is pinned: segments are only ever appended to, so it stays readable while commits go on. `first` and
-  `count` are the positions it holds, `height` its place among the flow's blocks.
+  A file range is pinned: segments are only ever appended to, so it stays readable while commits go on. The four bytes in
+  front of it are its CRC-32. `first` and `count` are the positions it holds, `height` its place among the flow's blocks.
   """
+
+  alias EventSeal.Error
 
   @enforce_keys [:height, :first, :count, :at]
   defstruct [:height, :first, :count, :at]
@@ -15,4 +17,27 @@ defmodule EventSeal.Store.Piece do
           count: pos_integer,
           at: {:binary, binary} | {:file, Path.t(), offset :: non_neg_integer, length :: pos_integer}
         }
+
+  @doc "The bytes; `:corrupt` if they are not what was written, `:storage` if they cannot be read."
+  @spec read(t) :: {:ok, binary} | {:error, Error.t()}
+  def read(%__MODULE__{at: {:binary, block}}), do: {:ok, block}
+
+  def read(%__MODULE__{at: {:file, path, offset, length}}) do
+    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
+      read = :file.pread(fd, offset - 4, length + 4)
+      :file.close(fd)
+      checked(read, length)
+    else
+      {:error, reason} -> {:error, Error.new(:storage, detail: "open: #{reason}")}
+    end
+  end
+
+  @doc false
+  @spec checked({:ok, binary} | :eof | {:error, atom}, non_neg_integer) :: {:ok, binary} | {:error, Error.t()}
+  def checked({:ok, <<sum::32, bytes::binary>>}, length) when byte_size(bytes) == length do
+    if :erlang.crc32(bytes) == sum, do: {:ok, bytes}, else: {:error, Error.new(:corrupt, detail: "checksum")}
+  end
+
+  def checked({:error, reason}, _length), do: {:error, Error.new(:storage, detail: "read: #{reason}")}
+  def checked(_short, _length), do: {:error, Error.new(:corrupt, detail: "the file is too short")}
 end

@@ -1,0 +1,91 @@
+defmodule EventSeal.Segments.Files do
+  @moduledoc """
+  The one seam through which the store touches the file system.
+
+  Another module with the same functions may take its place (`files:` of `EventSeal.Store.Disk`) and let any of them fail.
+  All write at a given offset, so no file has a position that a failure could leave in the wrong place. New files are
+  readable and writable by their owner alone; what is not a regular file, a symbolic link say, is not opened.
+  """
+
+  @type fd :: :file.fd()
+  @type reason :: :file.posix() | :badarg | :terminated | :not_regular
+
+  @callback create(Path.t()) :: {:ok, fd} | {:error, reason}
+  @callback open(Path.t(), :read | :write) :: {:ok, fd} | {:error, reason}
+  @callback close(fd) :: :ok | {:error, reason}
+  @callback pwrite(fd, non_neg_integer, iodata) :: :ok | {:error, reason}
+  @callback pread(fd, non_neg_integer, non_neg_integer) :: {:ok, binary} | :eof | {:error, reason}
+  @callback datasync(fd) :: :ok | {:error, reason}
+  @callback truncate(fd, non_neg_integer) :: :ok | {:error, reason}
+  @callback size(Path.t()) :: {:ok, non_neg_integer} | {:error, reason}
+  @callback rename(Path.t(), Path.t()) :: :ok | {:error, reason}
+  @callback delete(Path.t()) :: :ok | {:error, reason}
+  @callback list(Path.t()) :: {:ok, [String.t()]} | {:error, reason}
+  @callback make_dir(Path.t()) :: :ok | {:error, reason}
+  @callback sync_dir(Path.t()) :: :ok | {:error, reason}
+
+  @doc "Makes a file that must not be there yet, mode 0600."
+  @spec create(Path.t()) :: {:ok, fd} | {:error, reason}
+  def create(path) do
+    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read, :write, :exclusive]),
+         :ok <- :file.change_mode(path, 0o600),
+         do: {:ok, fd}
+  end
+
+  @doc "Opens a regular file for reading, or for reading and writing."
+  @spec open(Path.t(), :read | :write) :: {:ok, fd} | {:error, reason}
+  def open(path, mode) do
+    with {:ok, _size} <- size(path), do: :file.open(path, [:raw, :binary | modes(mode)])
+  end
+
+  def close(fd), do: :file.close(fd)
+
+  def pwrite(fd, offset, bytes), do: :file.pwrite(fd, offset, bytes)
+
+  def pread(fd, offset, length), do: :file.pread(fd, offset, length)
+
+  def datasync(fd), do: :file.datasync(fd)
+
+  def truncate(fd, length) do
+    with {:ok, ^length} <- :file.position(fd, length), do: :file.truncate(fd)
+  end
+
+  @doc "The size of a regular file; `:not_regular` for anything else, a symbolic link too."
+  @spec size(Path.t()) :: {:ok, non_neg_integer} | {:error, reason}
+  def size(path) do
+    case File.lstat(path) do
+      {:ok, %{type: :regular, size: size}} -> {:ok, size}
+      {:ok, _other} -> {:error, :not_regular}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  def rename(from, to), do: :file.rename(from, to)
+
+  def delete(path), do: :file.delete(path)
+
+  def list(dir), do: File.ls(dir)
+
+  @doc "Makes a folder, mode 0700, unless it is there."
+  @spec make_dir(Path.t()) :: :ok | {:error, reason}
+  def make_dir(path) do
+    case :file.make_dir(path) do
+      :ok -> :file.change_mode(path, 0o700)
+      {:error, :eexist} -> if match?({:ok, %{type: :directory}}, File.lstat(path)), do: :ok, else: {:error, :enotdir}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  @doc "Syncs a folder: only then does a file that was made or renamed in it survive the loss of power."
+  @spec sync_dir(Path.t()) :: :ok | {:error, reason}
+  def sync_dir(path) do
+    with {:ok, fd} <- :file.open(path, [:raw, :read, :directory]) do
+      result = :file.sync(fd)
+      :ok = :file.close(fd)
+      result
+    end
+  end
+
+  defp modes(:read), do: [:read]
+  defp modes(:write), do: [:read, :write]
+end

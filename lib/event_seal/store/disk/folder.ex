@@ -1,0 +1,162 @@
+defmodule EventSeal.Store.Disk.Folder do
+  @moduledoc false
+  # The store's folder: whose it is, of which version, and who holds it.
+  #
+  #   identity        what this folder is, in four lines of text and a checksum
+  #   lock            held by the one who writes
+  #   journal-…       all that is not sealed; one generation at a time
+  #   segments/       what is sealed, and what a rotation moved out of the journal
+  #   aside/          what was cut off: torn groups, and bytes that no journal knew of
+  #
+  # Names are made of numbers alone; a flow id is never part of a path.
+
+  alias EventSeal.{Error, Native, Store}
+  alias EventSeal.Store.Disk.Journal
+
+  @version 1
+  @tries 50
+
+  def segments(dir), do: Path.join(dir, "segments")
+  def aside(dir), do: Path.join(dir, "aside")
+  defp identity(dir), do: Path.join(dir, "identity")
+
+  @doc "Takes the folder for writing; a new one is made."
+  def take(files, dir) do
+    with :ok <- made(files, dir),
+         {:ok, lock} <- lock(Path.join(dir, "lock"), @tries) do
+      case owned(files, dir) do
+        {:ok, store_id} ->
+          {:ok, store_id, lock}
+
+        {:error, error} ->
+          Native.unlock(lock)
+          {:error, error}
+      end
+    end
+  end
+
+  @doc "Looks at the folder without holding or changing it."
+  def look(files, dir), do: read_identity(files, dir)
+
+  defp made(files, dir) do
+    case File.stat(dir) do
+      {:ok, %{type: :directory}} -> :ok
+      {:ok, _other} -> foreign("not a folder")
+      {:error, :enoent} -> storage(files.make_dir(dir), "make folder")
+      {:error, reason} -> storage({:error, reason}, "folder")
+    end
+  end
+
+  # The lock of a process that was killed in this VM goes with its heap, a moment later.
+  defp lock(path, tries) do
+    with true <- match?({:ok, %{type: type}} when type != :regular, File.lstat(path)) do
+      foreign("the lock is not a file")
+    else
+      false ->
+        case Native.lock(path) do
+          {:ok, lock} -> {:ok, lock}
+          {:error, :locked} when tries > 1 -> Process.sleep(10) && lock(path, tries - 1)
+          {:error, :locked} -> {:error, Error.new(:locked)}
+          {:error, reason} -> storage({:error, reason}, "lock")
+        end
+    end
+  end
+
+  defp owned(files, dir) do
+    with {:error, :none} <- read_identity(files, dir),
+         :ok <- empty(files, dir),
+         {:ok, store_id} <- write_identity(files, dir) do
+      {:ok, store_id}
+    else
+      {:ok, store_id} -> with :ok <- folders(files, dir), do: {:ok, store_id}
+      {:error, %Error{} = error} -> {:error, error}
+    end
+  end
+
+  # What a first start leaves that was killed in the middle is ours.
+  defp empty(files, dir) do
+    with {:ok, names} <- storage(files.list(dir), "list") do
+      if names -- ["lock", "identity.new", "segments", "aside"] == [],
+        do: :ok,
+        else: foreign("no store's, and not empty")
+    end
+  end
+
+  defp folders(files, dir) do
+    with :ok <- storage(files.make_dir(segments(dir)), "make folder"),
+         :ok <- storage(files.make_dir(aside(dir)), "make folder"),
+         do: storage(files.sync_dir(dir), "sync folder")
+  end
+
+  defp write_identity(files, dir) do
+    store_id = :crypto.strong_rand_bytes(16)
+    staged = identity(dir) <> ".new"
+    files.delete(staged)
+
+    with :ok <- folders(files, dir),
+         {:ok, fd} <- storage(files.create(staged), "create"),
+         :ok <- storage(files.pwrite(fd, 0, text(store_id)), "write"),
+         :ok <- storage(files.datasync(fd), "sync"),
+         :ok <- storage(files.close(fd), "close"),
+         :ok <- storage(files.rename(staged, identity(dir)), "rename"),
+         :ok <- storage(files.sync_dir(dir), "sync folder"),
+         do: {:ok, store_id}
+  end
+
+  defp text(store_id) do
+    body =
+      "EventSeal store\nversion #{@version}\nshards #{Store.shards()}\nid #{Base.encode16(store_id, case: :lower)}\n"
+
+    body <> "check #{:erlang.crc32(body)}\n"
+  end
+
+  defp read_identity(files, dir) do
+    with {:ok, size} when size < 4096 <- files.size(identity(dir)),
+         {:ok, fd} <- files.open(identity(dir), :read) do
+      read = files.pread(fd, 0, max(size, 1))
+      files.close(fd)
+      parse(read)
+    else
+      {:ok, _large} -> foreign("its identity is not one")
+      {:error, :enoent} -> none(files, dir)
+      {:error, :not_regular} -> foreign("its identity is not a file")
+      {:error, reason} -> storage({:error, reason}, "identity")
+    end
+  end
+
+  # A store whose identity was removed is not a new one.
+  defp none(files, dir) do
+    case files.list(dir) do
+      {:ok, names} ->
+        if Enum.any?(names, &match?({:ok, _}, Journal.generation(&1))),
+          do: foreign("its identity is gone"),
+          else: {:error, :none}
+
+      {:error, reason} ->
+        storage({:error, reason}, "list")
+    end
+  end
+
+  defp parse({:ok, <<"EventSeal store\nversion ", rest::binary>> = text}) do
+    with {@version, "\nshards 1024\nid " <> <<hex::binary-32, "\ncheck ", _::binary>>} <- Integer.parse(rest),
+         {:ok, store_id} <- Base.decode16(hex, case: :lower),
+         true <- text == text(store_id) do
+      {:ok, store_id}
+    else
+      {version, _rest} when version > @version ->
+        foreign("made by a newer version, #{version}; this one knows #{@version}")
+
+      _other ->
+        foreign("its identity is damaged")
+    end
+  end
+
+  defp parse({:error, reason}), do: storage({:error, reason}, "identity")
+  defp parse(_other), do: foreign("its identity is not one")
+
+  defp foreign(detail), do: {:error, Error.new(:foreign, detail: detail)}
+
+  @doc "A file error as an `EventSeal.Error` that says what was being done."
+  def storage({:error, reason}, doing), do: {:error, Error.new(:storage, detail: "#{doing}: #{reason}")}
+  def storage(ok, _doing), do: ok
+end

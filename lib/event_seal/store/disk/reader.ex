@@ -1,0 +1,369 @@
+defmodule EventSeal.Store.Disk.Reader do
+  @moduledoc false
+  # Reads in the caller's own process: places from the tables, all of one moment, then the bytes from the files.
+  #
+  # Between the two a rotation may have removed the journal: then the places are stale, and it is read again. Segments are
+  # only appended to, so places in them stay good.
+
+  import EventSeal.Store.Disk.Tables, only: [row: 2]
+  require EventSeal.Store.Disk.Tables
+  alias EventSeal.{Error, Segments, Store}
+  alias EventSeal.Segments.{Fingerprints, Record}
+  alias EventSeal.Store.{Head, Piece}
+  alias EventSeal.Store.Disk.{Folder, Journal, Tables}
+
+  @tries 20
+
+  @doc "The store's tables, or an exit as `GenServer.call/3` has it if it is not there."
+  def handle(name) do
+    case :ets.whereis(name) != :undefined and :ets.lookup(name, :tables) do
+      [{:tables, tables}] -> tables
+      _none -> exit({:noproc, {__MODULE__, :handle, [name]}})
+    end
+  end
+
+  # The tables of a store that is opened again, or refreshed, are others: what has begun on the old ones begins anew.
+  defp with_tables(name, fun, tries \\ @tries) do
+    tables = handle(name)
+
+    try do
+      fun.(tables)
+    rescue
+      error in ArgumentError ->
+        if tries > 0 and gone?(tables), do: :again, else: reraise(error, __STACKTRACE__)
+    end
+    |> case do
+      :again -> Process.sleep(5) && with_tables(name, fun, tries - 1)
+      result -> result
+    end
+  end
+
+  defp gone?(tables), do: :ets.info(tables.flows, :size) == :undefined
+
+  @doc "Asks the store's process, since this reads the rows of many flows, which no snapshot spans."
+  def recover(name, shards) do
+    tables = handle(name)
+    GenServer.call(name, {:run, fn -> waiting(tables, shards) end}, :infinity)
+  end
+
+  defp waiting(tables, shards) do
+    waiting = Enum.reduce(:ets.tab2list(tables.entries), %{}, &count_entry/2)
+    waiting = Enum.reduce(with_tail(tables), waiting, &count_tail/2)
+
+    for {flow, {pool, tail}} <- Enum.sort(waiting), pool + tail > 0, Store.shard(flow) in shards do
+      %{flow: flow, pool: pool, tail: tail}
+    end
+  end
+
+  defp count_entry({{flow, _seq}, :pool, _, _, _, _}, waiting),
+    do: Map.update(waiting, flow, {1, 0}, fn {p, t} -> {p + 1, t} end)
+
+  defp count_entry({{flow, _seq}, :tail, _, _, _, _}, waiting),
+    do: Map.update(waiting, flow, {0, 1}, fn {p, t} -> {p, t + 1} end)
+
+  # A row is {:row, flow, number, height, fixed, closed, when_max, next_seq, through, genesis, tail}.
+  defp with_tail(tables) do
+    pattern = {:row, :"$1", :_, :_, :_, :_, :_, :_, :"$2", :_, {:_, :_, :_, :"$3"}}
+    :ets.select(tables.flows, [{pattern, [], [{{:"$1", :"$2", :"$3"}}]}])
+  end
+
+  defp count_tail({flow, through, ranges}, waiting) do
+    left = Enum.sum(for {from, to} <- ranges, to > through, do: to - max(from, through + 1) + 1)
+    Map.update(waiting, flow, {0, left}, fn {pool, tail} -> {pool, tail + left} end)
+  end
+
+  def flows(name, after_flow, limit) do
+    with_tables(name, fn tables ->
+      first = if after_flow, do: :ets.next(tables.flows, after_flow), else: :ets.first(tables.flows)
+
+      {:ok,
+       first |> Stream.iterate(&:ets.next(tables.flows, &1)) |> Stream.take_while(&is_binary/1) |> Enum.take(limit)}
+    end)
+  end
+
+  def log(name, :size) do
+    with_tables(name, fn tables ->
+      {:ok, %{leaves: Tables.meta(tables, :leaves), checkpoints: Tables.meta(tables, :checkpoints)}}
+    end)
+  end
+
+  def log(name, {kind, from, count}) when kind in [:leaves, :checkpoints] do
+    with_tables(name, fn tables -> items(tables, kind, from, min(from + count, Tables.meta(tables, kind)), []) end)
+  end
+
+  defp items(_tables, _kind, from, to, acc) when from >= to, do: {:ok, acc |> Enum.reverse() |> Enum.concat()}
+
+  defp items(tables, kind, from, to, acc) do
+    key = :ets.prev(tables.log, {kind, from + 1})
+
+    case is_tuple(key) && :ets.lookup(tables.log, key) do
+      [{{^kind, ^from}, item}] ->
+        items(tables, kind, from + 1, to, [[item] | acc])
+
+      [{{^kind, start}, count, number, at, length}] when from < start + count ->
+        with {:ok, payload} <- segment_bytes(tables, number, at, length) do
+          wanted = payload |> Record.decode_items() |> Enum.slice(from - start, to - from)
+          items(tables, kind, from + length(wanted), to, [wanted | acc])
+        end
+
+      # A rotation has just moved it, or its record is lost.
+      _other ->
+        {:error, Error.new(:corrupt, detail: "the log has a gap")}
+    end
+  end
+
+  def blocks(name, flow, {from, to}) do
+    with_tables(name, fn tables ->
+      case Tables.find(tables, flow) do
+        nil -> {:error, Error.new(:not_found)}
+        row when row(row, :fixed) < from or to < 1 -> {:ok, []}
+        row -> pieces(tables, row, height_of(tables, row, max(from, 1), 0, row(row, :height) - 1), to)
+      end
+    end)
+  end
+
+  # The block that holds a position: the last one whose first is not behind it.
+  defp height_of(_tables, _row, _n, low, high) when low >= high, do: low
+
+  defp height_of(tables, row, n, low, high) do
+    middle = div(low + high + 1, 2)
+
+    case block(tables, row, middle) do
+      {_key, first, _, _, _} when first <= n -> height_of(tables, row, n, middle, high)
+      _behind -> height_of(tables, row, n, low, middle - 1)
+    end
+  end
+
+  defp pieces(tables, row, height, to, pieces \\ []) do
+    case height < row(row, :height) && block(tables, row, height) do
+      false -> {:ok, Enum.reverse(pieces)}
+      nil -> {:error, Error.new(:corrupt, detail: "a block is lost")}
+      {_key, first, _, _, _} when first > to -> {:ok, Enum.reverse(pieces)}
+      found -> pieces(tables, row, height + 1, to, [piece(tables, row, height, found) | pieces])
+    end
+  end
+
+  defp piece(tables, row, height, {_key, first, number, at, length}) do
+    count =
+      if height + 1 == row(row, :height),
+        do: row(row, :fixed) + 1 - first,
+        else: next_first(tables, row, height) - first
+
+    path = Segments.path(Folder.segments(tables.dir), number)
+    %Piece{height: height, first: first, count: count, at: {:file, path, at, length}}
+  end
+
+  defp next_first(tables, row, height) do
+    case block(tables, row, height + 1) do
+      {_key, first, _, _, _} -> first
+      nil -> row(row, :fixed) + 1
+    end
+  end
+
+  defp block(tables, row, height),
+    do: List.first(:ets.lookup(tables.blocks, Tables.block_key(row(row, :number), height)))
+
+  def head(name, flow, euids, tries \\ @tries) do
+    case with_tables(name, fn tables -> head_of(tables, name, flow, euids) end) do
+      {:stale, _reason} when tries > 0 -> refresh(name) && head(name, flow, euids, tries - 1)
+      {:stale, reason} -> {:error, Error.new(:storage, detail: "journal: #{reason}")}
+      result -> result
+    end
+  end
+
+  # A reader beside a writer learns of a rotation only so.
+  defp refresh(name) do
+    if handle(name).mode == :read, do: GenServer.call(name, :refresh, :infinity), else: Process.sleep(1)
+  end
+
+  defp head_of(tables, name, flow, euids) do
+    take = fn -> take(tables, flow, euids) end
+
+    case with :busy <- Tables.snapshot(tables, flow, take), do: {:ok, GenServer.call(name, {:run, take}, :infinity)} do
+      {:ok, nil} -> {:error, Error.new(:not_found)}
+      {:ok, taken} -> build(tables, taken, euids)
+    end
+  end
+
+  defp take(tables, flow, euids) do
+    with row when row != nil <- Tables.find(tables, flow) do
+      %{
+        row: row,
+        entries: Tables.entries(tables, flow),
+        last: if(row(row, :height) > 0, do: block(tables, row, row(row, :height) - 1)),
+        journal: Journal.path(tables.dir, Tables.meta(tables, :generation)),
+        spent: for(euid <- euids, :ets.member(tables.spent, {flow, euid}), do: {euid, :spent}),
+        prints: if(euids == [], do: [], else: prints(tables, flow, euids))
+      }
+    end
+  end
+
+  # Where the euids may stand. A segment that is being finished changes its table for a file: then it is asked again.
+  defp prints(tables, flow, euids) do
+    for segment <- :ets.tab2list(tables.segments), euid <- euids do
+      {euid, elem(segment, 0), candidates(tables, segment, Fingerprints.print(flow, euid))}
+    end
+  end
+
+  defp candidates(_tables, {_number, :finished, prints}, print), do: {:file, prints, print}
+
+  defp candidates(tables, {number, :open, table}, print) do
+    for {_print, at} <- :ets.lookup(table, print), do: at
+  rescue
+    error in ArgumentError ->
+      case :ets.lookup(tables.segments, number) do
+        [{_number, :finished, prints}] -> {:file, prints, print}
+        _other -> reraise(error, __STACKTRACE__)
+      end
+  end
+
+  defp build(tables, %{row: row} = taken, euids) do
+    with {:ok, genesis} <- genesis(tables, row(row, :genesis)),
+         {:ok, last} <- last_block(tables, taken.last),
+         {:ok, settled} <- tail(tables, row),
+         {:ok, entries} <- entries(tables, taken),
+         {:ok, found} <- found(tables, taken, euids) do
+      {:ok,
+       %Head{
+         flow: row(row, :flow),
+         genesis: genesis,
+         height: row(row, :height),
+         fixed: row(row, :fixed),
+         closed: row(row, :closed),
+         last_block: last,
+         when_max: row(row, :when_max),
+         next_seq: row(row, :next_seq),
+         entries: settled ++ entries,
+         found: found
+       }}
+    end
+  end
+
+  defp genesis(_tables, genesis) when is_binary(genesis), do: {:ok, genesis}
+  defp genesis(tables, {number, at, length}), do: in_segment(tables, number, &exactly(&1.pread(&2, at, length), length))
+
+  defp exactly({:ok, bytes}, length) when byte_size(bytes) == length, do: {:ok, bytes}
+  defp exactly({:error, reason}, _length), do: {:error, Error.new(:storage, detail: "read: #{reason}")}
+  defp exactly(_short, _length), do: {:error, Error.new(:corrupt, detail: "the file is too short")}
+
+  defp last_block(_tables, nil), do: {:ok, nil}
+  defp last_block(tables, {_key, _first, number, at, length}), do: segment_bytes(tables, number, at, length)
+
+  defp tail(_tables, row) when row(row, :tail) == nil, do: {:ok, []}
+
+  defp tail(tables, row) do
+    {number, at, length, _ranges} = row(row, :tail)
+
+    with {:ok, payload} <- segment_bytes(tables, number, at, length) do
+      {:ok,
+       for {seq, meta, data} <- Record.decode_entries(payload), seq > row(row, :through) do
+         {seq, :tail, meta, data}
+       end}
+    end
+  end
+
+  defp entries(_tables, %{entries: []}), do: {:ok, []}
+
+  defp entries(tables, %{entries: entries, journal: journal}) do
+    with {:ok, fd} <- tables.files.open(journal, :read) do
+      result = Enum.reduce_while(entries, {:ok, []}, &entry(tables.files, fd, &1, &2))
+      tables.files.close(fd)
+      with {:ok, entries} <- result, do: {:ok, Enum.reverse(entries)}
+    else
+      {:error, :enoent} -> {:stale, :enoent}
+      {:error, reason} -> {:error, Error.new(:storage, detail: "open: #{reason}")}
+    end
+  end
+
+  defp entry(files, fd, {{_flow, seq}, stage, meta_at, meta_length, data_at, data_length}, {:ok, entries}) do
+    with {:ok, meta} <- bytes(files, fd, meta_at, meta_length),
+         {:ok, data} <- bytes(files, fd, data_at, data_length) do
+      {:cont, {:ok, [{seq, stage, meta, data} | entries]}}
+    else
+      {:error, error} -> {:halt, {:error, error}}
+    end
+  end
+
+  defp bytes(_files, _fd, _at, 0), do: {:ok, ""}
+  defp bytes(files, fd, at, length), do: exactly(files.pread(fd, at, length), length)
+
+  defp found(_tables, _taken, []), do: {:ok, %{}}
+
+  defp found(tables, taken, _euids) do
+    Enum.reduce_while(taken.prints, {:ok, Map.new(taken.spent)}, fn {euid, number, where}, {:ok, found} ->
+      with {:ok, offsets} <- offsets(tables, where),
+           {:ok, found} <- look(tables, taken.row, euid, number, offsets, found) do
+        {:cont, {:ok, found}}
+      else
+        {:error, %Error{} = error} -> {:halt, {:error, error}}
+        {:error, reason} -> {:halt, {:error, Error.new(:storage, detail: "euids: #{reason}")}}
+      end
+    end)
+  end
+
+  defp offsets(tables, {:file, prints, print}), do: Fingerprints.find(prints, print, tables.files)
+  defp offsets(_tables, offsets), do: {:ok, offsets}
+
+  defp look(_tables, _row, _euid, _number, [], found), do: {:ok, found}
+
+  defp look(tables, row, euid, number, offsets, found) do
+    in_segment(tables, number, fn files, fd ->
+      Enum.reduce_while(offsets, {:ok, found}, fn at, {:ok, found} ->
+        case holds(files, fd, at, row, euid) do
+          {:ok, nil} -> {:cont, {:ok, found}}
+          {:ok, :spent} -> {:cont, {:ok, Map.put(found, euid, :spent)}}
+          {:ok, height} -> {:cont, {:ok, Map.update(found, euid, [height], &add(&1, height))}}
+          {:error, error} -> {:halt, {:error, error}}
+        end
+      end)
+    end)
+  end
+
+  defp add(:spent, _height), do: :spent
+  defp add(heights, height), do: Enum.uniq([height | heights])
+
+  # A fingerprint is only a hint: the record's own list of euids decides.
+  defp holds(files, fd, at, row, euid) do
+    flow = row(row, :flow)
+
+    with {:ok, front} <- read_front(files, fd, at),
+         {:ok, keys} <- exactly(files.pread(fd, front.keys_at, front.keys_length), front.keys_length),
+         true <- :erlang.crc32(keys) == front.keys_sum || {:error, Error.new(:corrupt, detail: "euids")} do
+      held = euid in for <<key::binary-16 <- keys>>, do: key
+
+      case Record.meta(front.meta) do
+        {:block, ^flow, %{height: height}, _} when held -> {:ok, if(height < row(row, :height), do: height)}
+        {:tail, ^flow, _, _, _} when held -> {:ok, :spent}
+        _other -> {:ok, nil}
+      end
+    end
+  end
+
+  defp read_front(files, fd, at, wanted \\ 256) do
+    with {:ok, bytes} <- files.pread(fd, at, wanted),
+         <<marker::binary-8, _rest::binary>> <- bytes do
+      case Record.decode(bytes, at, marker) do
+        {:ok, front} -> {:ok, front}
+        {:more, more} when more > wanted -> read_front(files, fd, at, more)
+        _other -> {:error, Error.new(:corrupt, detail: "record")}
+      end
+    else
+      {:error, reason} -> {:error, Error.new(:storage, detail: "read: #{reason}")}
+      _short -> {:error, Error.new(:corrupt, detail: "the file is too short")}
+    end
+  end
+
+  defp segment_bytes(tables, number, at, length) do
+    in_segment(tables, number, &Segments.pread(&1, &2, at, length))
+  end
+
+  defp in_segment(tables, number, fun) do
+    with {:ok, fd} <- tables.files.open(Segments.path(Folder.segments(tables.dir), number), :read) do
+      result = fun.(tables.files, fd)
+      tables.files.close(fd)
+      result
+    else
+      {:error, reason} -> {:error, Error.new(:storage, detail: "open: #{reason}")}
+    end
+  end
+end

@@ -1,0 +1,361 @@
+defmodule EventSeal.Store.Disk.Recovery do
+  @moduledoc false
+  # From the files to the tables. Nothing is changed here; what has to be set aside or cut off is returned.
+  #
+  # The journal's newest generation says how long each segment is: as long as it was when the generation began ("B"), plus
+  # the blocks that its commits name. Up to the first length a segment is taken as it stands, then the journal is replayed,
+  # then the blocks it named are looked for in the segments. Bytes behind that were never acknowledged.
+  #
+  # Faults, each of which lets the store open for reading only: a bad group before a good one, a generation that is not
+  # whole, a segment that is missing, shorter than known, or another one than the journal speaks of. A bad last group is
+  # what a crash leaves (a torn tail), and no fault.
+
+  import EventSeal.Store.Disk.Tables, only: [row: 2]
+  require EventSeal.Store.Disk.Tables
+  alias EventSeal.Segments
+  alias EventSeal.Segments.{Fingerprints, Record}
+  alias EventSeal.Store.Disk.{Batch, Draft, Folder, Journal, Rotation, Tables}
+
+  @type note :: %{what: atom, file: String.t(), offset: non_neg_integer | nil}
+
+  @doc "Loads all there is. `notes` are what is to be reported, `faults` among them those that forbid writing."
+  def load(files, dir, store_id, opts) do
+    tables = Tables.new(files, dir, opts[:mode])
+    segments = Segments.new(files, Folder.segments(dir), store_id, opts[:segment_bytes])
+    state = %{tables: tables, segments: segments, files: files, dir: dir, store_id: store_id, generation: 0}
+    state = Map.merge(state, %{journal: nil, base: %{}, final: %{}, named: %{}, loose: [], notes: [], faults: []})
+
+    with {:ok, names} <- files.list(dir),
+         {:ok, present} <- files.list(Folder.segments(dir)) do
+      {:ok, state |> lengths(names) |> segments(numbers(present)) |> replay() |> grown() |> finish()}
+    else
+      {:error, reason} -> {:error, reason}
+    end
+  catch
+    {:unreadable, reason} -> {:error, reason}
+  end
+
+  # Pass 1: which generation, and how long the segments are.
+  defp lengths(state, names) do
+    case for(name <- names, {:ok, generation} <- [Journal.generation(name)], do: generation) do
+      [] -> state
+      generations -> lengths_of(%{state | generation: Enum.max(generations)})
+    end
+  end
+
+  defp lengths_of(state) do
+    path = Journal.path(state.dir, state.generation)
+
+    case Journal.fold(state.files, path, {state.generation, state.store_id}, state, &measure/4) do
+      {:ok, state, found} -> judge(%{state | journal: found}, found)
+      {:error, reason} -> throw({:unreadable, reason})
+    end
+  end
+
+  defp measure(?B, payload, _at, state), do: %{state | base: Rotation.decode_base(payload)}
+
+  defp measure(?C, payload, at, state) do
+    places = for {_steps, places, _base} <- Batch.ungroup(payload, at), place <- places, do: place
+
+    Enum.reduce(places, state, fn place, state ->
+      final =
+        Map.update(
+          state.final,
+          place.number,
+          place.payload_at + place.length,
+          &max(&1, place.payload_at + place.length)
+        )
+
+      %{state | final: final, named: Map.put(state.named, {place.number, place.payload_at}, place.length)}
+    end)
+  end
+
+  defp measure(_kind, _payload, _at, state), do: state
+
+  defp judge(state, found) do
+    name = Path.basename(Journal.path(state.dir, state.generation))
+    state = Enum.reduce(found.damaged, state, &fault(&2, :damaged_group, name, &1))
+    state = if found.ready or found.damaged != [], do: state, else: fault(state, :not_whole, name, found.torn)
+    if found.torn, do: note(state, :torn_tail, name, found.torn), else: state
+  end
+
+  # Pass 2: the segments as they were when the generation began.
+  defp segments(state, present) do
+    known = Enum.uniq(Map.keys(state.base) ++ Map.keys(state.final))
+    # No journal at all, but segments: whatever they hold is shown, but nothing is written.
+    {state, known} =
+      if state.journal == nil and present != [], do: {no_journal(state, present), present}, else: {state, known}
+
+    state = Enum.reduce(Enum.sort(known), state, &segment(&2, &1))
+    %{state | loose: for(number <- present -- known, do: {:segment, number})}
+  end
+
+  defp no_journal(state, present) do
+    sizes = for number <- present, {:ok, size} <- [state.files.size(path(state, number))], do: {number, size}
+    base = for {number, size} <- sizes, into: %{}, do: {number, %{length: size, sequence: nil, check: nil}}
+    fault(%{state | base: base}, :no_journal, "journal", nil)
+  end
+
+  defp segment(state, number) do
+    base = Map.get(state.base, number, %{length: Record.header_size(), sequence: 0, check: 0})
+    wanted = max(base.length, Map.get(state.final, number, 0))
+
+    with {:ok, size} <- state.files.size(path(state, number)),
+         {:ok, fd} <- state.files.open(path(state, number), :read) do
+      state = header(state, number, state.files.pread(fd, 0, Record.header_size() + 8))
+      state = if size < wanted, do: fault(state, :short_segment, file(number), size), else: state
+      state = if size > wanted, do: %{state | loose: [{:bytes, number, wanted} | state.loose]}, else: state
+      state = scan(state, number, fd, Record.header_size(), min(base.length, size), &load_record/2)
+      state.files.close(fd)
+      whole?(state, number, base)
+    else
+      {:error, _reason} -> fault(state, :missing_segment, file(number), nil)
+    end
+  end
+
+  # A header that was hit by bit rot does not take the records with it: each of them begins with the marker as well.
+  defp header(state, number, read) do
+    {state, marker} =
+      with {:ok, <<header::binary-64, rest::binary>>} <- read,
+           {:known, {:ok, marker}, _rest} <- {:known, Record.marker(header, number, state.store_id), rest} do
+        {state, marker}
+      else
+        {:known, :error, rest} -> {fault(state, :damaged_header, file(number), 0), :binary.copy(rest)}
+        _short -> {fault(state, :damaged_header, file(number), 0), ""}
+      end
+
+    found = %{length: Record.header_size(), sequence: 0, check: 0, marker: marker}
+    %{state | segments: Segments.adopt(state.segments, number, found)}
+  end
+
+  defp scan(state, number, fd, from, to, fun) do
+    found = state.segments.known[number]
+    state = Map.put(state, :number, number)
+
+    case found.marker != "" and Segments.fold(state.files, fd, found.marker, from, to, state, fun) do
+      false -> state
+      {:ok, state} -> state
+      {:error, at, state} -> fault(state, :damaged_record, file(number), at) |> resync(number, fd, at + 1, to, fun)
+    end
+  end
+
+  @window 1_048_576
+
+  defp resync(state, _number, _fd, from, to, _fun) when from >= to, do: state
+
+  defp resync(state, number, fd, from, to, fun) do
+    marker = state.segments.known[number].marker
+
+    case state.files.pread(fd, from, min(@window, to - from)) do
+      {:ok, window} ->
+        next = Enum.find(:binary.matches(window, marker), fn {at, _} -> record?(state, fd, marker, from + at, to) end)
+
+        cond do
+          next -> scan(state, number, fd, from + elem(next, 0), to, fun)
+          byte_size(window) < @window -> state
+          true -> resync(state, number, fd, from + @window - 7, to, fun)
+        end
+
+      _unreadable ->
+        state
+    end
+  end
+
+  defp record?(state, fd, marker, at, to) do
+    with {:ok, bytes} <- state.files.pread(fd, at, min(@window, to - at)),
+         {:ok, record} <- Record.decode(bytes, at, marker) do
+      record.next <= to
+    else
+      _other -> false
+    end
+  end
+
+  defp whole?(state, number, base) do
+    found = state.segments.known[number]
+    same = base.sequence in [nil, found.sequence] and base.check in [nil, found.check]
+    if same, do: state, else: fault(state, :other_segment, file(number), found.length)
+  end
+
+  defp load_record(record, state) do
+    place = %{number: state.number, at: record.at, meta_at: record.meta_at}
+    place = Map.merge(place, %{payload_at: record.payload_at, length: record.payload_length})
+    state |> seen(record) |> put(Record.meta(record.meta), place)
+  end
+
+  defp seen(state, record) do
+    found = state.segments.known[state.number]
+    found = %{found | length: record.next, sequence: record.sequence, check: record.check}
+    %{state | segments: Segments.adopt(state.segments, state.number, found)}
+  end
+
+  defp put(state, {:block, flow, info, genesis}, place) do
+    row = row_of(state.tables, flow)
+    genesis = genesis_place(genesis, place) || row(row, :genesis)
+    key = Tables.block_key(row(row, :number), info.height)
+    :ets.insert(state.tables.blocks, {key, info.first, place.number, place.payload_at, place.length})
+    :ets.insert(state.tables.flows, row(Draft.extend(row, info), genesis: genesis))
+    state
+  end
+
+  defp put(state, {:tail, flow, next_seq, ranges, genesis}, place) do
+    row = row_of(state.tables, flow)
+    tail = if ranges != [], do: {place.number, place.payload_at, place.length, ranges}
+    genesis = genesis_place(genesis, place) || row(row, :genesis)
+    :ets.insert(state.tables.flows, row(row, tail: tail, next_seq: next_seq, genesis: genesis))
+    state
+  end
+
+  defp put(state, {kind, from, count}, place) do
+    :ets.insert(state.tables.log, {{kind, from}, count, place.number, place.payload_at, place.length})
+    :ets.insert(state.tables.meta, {kind, from + count})
+    state
+  end
+
+  defp row_of(tables, flow) do
+    with nil <- Tables.find(tables, flow) do
+      number = Tables.meta(tables, :next_number)
+      :ets.insert(tables.meta, {:next_number, number + 1})
+      Tables.row(flow: flow, number: number, genesis: "")
+    end
+  end
+
+  defp genesis_place(nil, _place), do: nil
+  defp genesis_place({at, length}, place), do: {place.number, place.meta_at + at, length}
+
+  # Pass 3: what the generation's commits did.
+  defp replay(%{journal: nil} = state), do: state
+
+  defp replay(state) do
+    path = Journal.path(state.dir, state.generation)
+    {:ok, state, _found} = Journal.fold(state.files, path, {state.generation, state.store_id}, state, &replay/4)
+    :ets.insert(state.tables.meta, {:generation, state.generation})
+    state
+  end
+
+  defp replay(?C, payload, at, state) do
+    Enum.reduce(Batch.ungroup(payload, at), state, fn {steps, places, base}, state ->
+      case Draft.steps(Draft.new(state.tables, 0), steps, base) do
+        {:ok, draft} -> adopt(state, draft, places)
+        {:error, _reason} -> state |> fault(:does_not_follow, "journal", base) |> salvage(steps, places, base)
+      end
+    end)
+  end
+
+  defp replay(_kind, _payload, _at, state), do: state
+
+  defp adopt(state, draft, places) do
+    Draft.adopt(draft, places)
+    state
+  end
+
+  # Behind a damaged group some steps have lost their ground; those that have not are kept.
+  defp salvage(state, steps, places, base) do
+    {state, _places} =
+      Enum.reduce(steps, {state, places}, fn step, {state, places} ->
+        {own, places} = if elem(step, 0) == :block, do: Enum.split(places, 1), else: {[], places}
+
+        case Draft.steps(Draft.new(state.tables, 0), [step], base) do
+          {:ok, draft} -> {adopt(state, draft, own), places}
+          {:error, _reason} -> {state, places}
+        end
+      end)
+
+    state
+  end
+
+  # Pass 4: the blocks that those commits named have to be there.
+  defp grown(state), do: Enum.reduce(Enum.sort(state.final), state, &grown/2)
+
+  defp grown({number, to}, state) do
+    known = state.segments.known[number]
+
+    with true <- known != nil and known.length < to,
+         {:ok, fd} <- state.files.open(path(state, number), :read) do
+      {:ok, size} = state.files.size(path(state, number))
+      state = scan(state, number, fd, known.length, min(to, size), &named_record/2)
+      state.files.close(fd)
+      lost = for {{^number, at}, _length} <- state.named, at > state.segments.known[number].length, do: at
+      Enum.reduce(lost, state, &fault(&2, :missing_block, file(number), &1))
+    else
+      _nothing -> state
+    end
+  end
+
+  defp named_record(record, state) do
+    state = seen(state, record)
+
+    case {Map.get(state.named, {state.number, record.payload_at}), Record.meta(record.meta)} do
+      {length, {:block, flow, _info, genesis}} when length == record.payload_length ->
+        row = Tables.find(state.tables, flow)
+        place = genesis_place(genesis, %{number: state.number, meta_at: record.meta_at})
+        if row && place && is_binary(row(row, :genesis)), do: :ets.insert(state.tables.flows, row(row, genesis: place))
+        state
+
+      _other ->
+        fault(state, :other_record, file(state.number), record.at)
+    end
+  end
+
+  defp finish(state), do: %{state | notes: Enum.reverse(state.notes), faults: Enum.reverse(state.faults)}
+
+  @doc "The fingerprints of a segment: from the file beside it if it is finished, else from its records."
+  def prints(tables, segments, store_id, active) do
+    for {number, found} <- segments.known do
+      finished =
+        number != active &&
+          Fingerprints.open(segments.files, prints_path(segments, number), {store_id, number, found.length})
+
+      case finished do
+        {:ok, prints} -> :ets.insert(tables.segments, {number, :finished, prints})
+        _open -> open_prints(tables, segments, number, found)
+      end
+    end
+  end
+
+  defp open_prints(tables, segments, number, found) do
+    table = Tables.prints_table()
+    :ets.insert(tables.segments, {number, :open, table})
+    :ets.insert(table, pairs(segments.files, segments.dir, number, found))
+  end
+
+  def prints_path(segments, number), do: Fingerprints.path(Segments.path(segments.dir, number))
+
+  @doc "All `{print, offset}` of a segment, read from its records' keys."
+  def pairs(files, dir, number, found) do
+    with {:ok, fd} <- files.open(Segments.path(dir, number), :read) do
+      add = fn record, pairs -> key_pairs(files, fd, record, pairs) end
+      pairs = Segments.fold(files, fd, found.marker, Record.header_size(), found.length, [], add)
+      files.close(fd)
+      elem(pairs, tuple_size(pairs) - 1)
+    else
+      {:error, _reason} -> []
+    end
+  end
+
+  defp key_pairs(_files, _fd, %{keys_length: 0}, pairs), do: pairs
+
+  defp key_pairs(files, fd, record, pairs) do
+    flow = elem(Record.meta(record.meta), 1)
+    {:ok, keys} = files.pread(fd, record.keys_at, record.keys_length)
+    Enum.reduce(Fingerprints.of(flow, keys), pairs, &[{&1, record.at} | &2])
+  end
+
+  defp numbers(names) do
+    for name <- names,
+        String.ends_with?(name, ".segment"),
+        {number, ".segment"} <- [Integer.parse(name, 16)],
+        do: number
+  end
+
+  defp path(state, number), do: Segments.path(Folder.segments(state.dir), number)
+  defp file(number), do: Segments.name(number) <> ".segment"
+
+  defp note(state, what, file, offset) do
+    %{state | notes: [%{what: what, file: file, offset: offset} | state.notes]}
+  end
+
+  defp fault(state, what, file, offset) do
+    state = note(state, what, file, offset)
+    %{state | faults: [hd(state.notes) | state.faults]}
+  end
+end
