@@ -2,6 +2,7 @@
 
 use crate::list::List;
 use crate::terms::{atoms, binary, name};
+use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
     Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
@@ -208,6 +209,21 @@ fn verify<'a>(
         let flows: List<Asked> = flows.decode()?;
         let (pieces, runs) = read_flows(&flows, settings.0)?;
         Ok(verify_runs(&pieces, &runs, watch, settings.1))
+    })
+}
+
+/// The same for one interchange file's text.
+#[rustler::nif]
+fn verify_interchange<'a>(
+    env: Env<'a>,
+    pool: ResourceArc<Pool>,
+    text: Binary<'a>,
+    max_faults: usize,
+    tag: Term<'a>,
+) -> ResourceArc<Job> {
+    spawn(env, &pool, text.to_term(env), tag, move |text, watch| {
+        let text: Binary = text.decode()?;
+        Ok(verify_file(text.as_slice(), watch, max_faults))
     })
 }
 
