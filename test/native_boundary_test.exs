@@ -10,7 +10,7 @@ defmodule EventSeal.NativeBoundaryTest do
   # `load/0` loads the library; the others take a pid's place or block on purpose and are tried by name below.
   @functions Native.__info__(:functions)
              |> Keyword.delete(:load)
-             |> Enum.reject(fn {name, arity} -> arity == 0 or name == :verify_interchange end)
+             |> Enum.reject(fn {name, arity} -> arity == 0 or name in [:verify_interchange, :lock] end)
 
   setup_all do
     seed = System.get_env("FUZZ_SEED", "#{System.unique_integer([:positive])}") |> String.to_integer()
@@ -34,6 +34,11 @@ defmodule EventSeal.NativeBoundaryTest do
       args = List.replace_at(right, at, term(block, 3))
       assert outcome(name, args) in [:value, :argument_error], "#{name} with #{inspect(args, limit: 20)}"
     end
+  end
+
+  # Any text would do, and leave a file of that name behind.
+  test "a lock takes nothing but a path" do
+    for wrong <- [nil, 1, :path, 'path', {"path"}, ["path"]], do: assert(outcome(:lock, [wrong]) == :argument_error)
   end
 
   test "lists may be long", %{block: block} do
