@@ -35,7 +35,7 @@ defmodule EventSeal do
   """
   use Supervisor
 
-  alias EventSeal.{Await, Error, Event, Instance, Options, Reader, Receipt, Telemetry, Writer}
+  alias EventSeal.{Await, Error, Event, Instance, Options, Reader, Receipt, Telemetry, Verdict, Verifier, Writer}
 
   @close "$close"
 
@@ -253,6 +253,54 @@ defmodule EventSeal do
   def flows(name, opts \\ []) do
     opts = Options.check!(opts, :flows)
     verb(name, :flows, nil, fn instance -> Reader.flows(instance.store, opts) end)
+  end
+
+  @doc """
+  Verifies what is stored, all of it or one flow, on all cores, while appends go on. Everything is recomputed from the
+  stored bytes.
+
+      {:ok, %EventSeal.Verdict{faults: [], …}}
+
+  Options:
+
+  #{Options.docs(:verify)}
+
+  Faults are in the verdict, not an error. If there are any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
+  `sasl` runs); a verification of the whole store that finds none clears it.
+  """
+  @spec verify(name, keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
+  def verify(name, opts \\ []) do
+    opts = Options.check!(opts, :verify)
+
+    if opts[:range] && is_nil(opts[:flow]),
+      do: raise(ArgumentError, "option :range needs the option :flow")
+
+    verb(name, :verify, opts[:flow], fn instance ->
+      with {:ok, _} <- if(opts[:flow], do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
+           {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts) end) do
+        alarm(name, verdict, opts)
+        {:ok, verdict}
+      end
+    end)
+  end
+
+  # Counts and a class only: flows are patients.
+  defp alarm(name, verdict, opts) do
+    cond do
+      Process.whereis(:alarm_handler) == nil ->
+        :ok
+
+      not Verdict.ok?(verdict) ->
+        :alarm_handler.clear_alarm({__MODULE__, name})
+        [first | _] = verdict.faults
+        :alarm_handler.set_alarm({{__MODULE__, name}, %{faults: verdict.fault_count, first: first.class}})
+
+      is_nil(opts[:flow]) ->
+        :alarm_handler.clear_alarm({__MODULE__, name})
+
+      true ->
+        :ok
+    end
   end
 
   defp verb(name, verb, flow, fun) do

@@ -166,8 +166,9 @@ defmodule EventSeal.Reader do
   defp found(nil), do: {:error, Error.new(:not_found)}
   defp found(event), do: {:ok, event}
 
-  # A store that is stopping or restarting is an error, not the caller's end.
-  defp reading(fun) do
+  @doc "Runs `fun`; a store that is stopping or restarting is an error, not the caller's end."
+  @spec reading((() -> result)) :: result | {:error, Error.t()} when result: term
+  def reading(fun) do
     fun.()
   rescue
     error in Error -> {:error, error}
