@@ -41,8 +41,11 @@ defmodule Bench.Append do
   end
 
   defp bare(path, callers, seconds) do
-    {:ok, file} = :file.open(path, [:raw, :binary, :append])
-    committer = spawn_link(fn -> commit(file) end)
+    committer =
+      spawn_link(fn ->
+        {:ok, file} = :file.open(path, [:raw, :binary, :append])
+        commit(file)
+      end)
 
     rate(callers, seconds, fn _, _ ->
       ref = make_ref()

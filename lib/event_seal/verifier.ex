@@ -89,10 +89,18 @@ defmodule EventSeal.Verifier do
 
     with {:ok, blocks} <- Store.blocks(run.store, head.flow, {first, min(last, head.fixed)}) do
       {run, tail} = tail(run, head, last)
-      known = if range, do: %{alone: true}, else: %{fixed: head.fixed, last: settled(head), closed: head.closed}
-      add(run, Map.merge(%{flow: head.flow, pieces: []}, known), Enum.map(blocks, &{size(&1.at), &1.at}) ++ tail)
+
+      add(
+        run,
+        Map.merge(%{flow: head.flow, pieces: []}, known(head, range)),
+        Enum.map(blocks, &{size(&1.at), &1.at}) ++ tail
+      )
     end
   end
+
+  # A range is checked alone: of what stands before and behind it nothing is said.
+  defp known(head, nil), do: %{fixed: head.fixed, last: settled(head), closed: head.closed}
+  defp known(head, first..last), do: %{alone: first > 1, more: last < settled(head)}
 
   defp span(nil), do: {1, :infinity}
   defp span(first..last), do: {first, last}
