@@ -1,13 +1,15 @@
 //! Flows to test with, sealed by the fast path.
+use std::sync::LazyLock;
+
 use crate::block::{Container, Entry, Kind, Packing, Sealing, pack, pack_tail, seal};
-use crate::chain::{Links, SettledEvent, settle};
+use crate::chain::{self, Links, SettledEvent, settle};
 use crate::event::{CLOSE, Event, Where, commitment, salted_body};
 use crate::genesis::Genesis;
-use crate::suite::{Digest, Suite};
+use crate::suite::{self, Digest, Role, Suite};
 use crate::verify::{Expect, Fault, Run, Unwatched, Verdict, verify};
 
 /// One settled event and its body.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Kept {
     pub frame: Vec<u8>,
     pub hash: Digest,
@@ -16,7 +18,7 @@ pub struct Kept {
 }
 
 /// A flow, settled, with all ids that can be known.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Flow {
     pub genesis: Genesis,
     pub record: Vec<u8>,
@@ -44,7 +46,7 @@ pub fn flow(suite: Suite, whens: &[i64], closed: bool, nonce: u8) -> Flow {
         let closing = closed && i + 1 == whens.len();
         let body = salted_body(&[i as u8; 16], &vec![b'b'; i * 17 % 90]);
         let event = Event {
-            euid: [i as u8 + 1; 16],
+            euid: (i as u128 + 1).to_be_bytes(),
             when: *when,
             recorded_at: 1000 + i as i64 / 2,
             commitment: commitment(suite, &body),
@@ -82,6 +84,29 @@ pub fn flow(suite: Suite, whens: &[i64], closed: bool, nonce: u8) -> Flow {
 }
 
 impl Flow {
+    /// Makes hashes and links fit the frames, whatever these say.
+    pub fn relink(&mut self) {
+        let (suite, g) = (self.genesis.suite, self.g());
+        for kept in &mut self.events {
+            kept.hash = suite::hash(suite, Role::Event, &[&kept.frame]);
+        }
+        for n in 1..=self.ids.len() as i64 {
+            let before = [self.id(n - 3), self.id(n - 2), self.id(n - 1)];
+            let own = [self.hash(n), self.hash(n + 1), self.hash(n + 2), self.hash(n + 3)];
+            self.ids[n as usize - 1] = chain::link(suite, &g, &before, &own);
+        }
+        for n in 1..=self.events.len() as i64 {
+            let hashes = [self.hash(n - 2), self.hash(n - 1), self.hash(n)];
+            self.events[n as usize - 1].provisional =
+                chain::provisional(suite, &g, &self.id(n - 3), &hashes, n as u64);
+        }
+    }
+
+    /// Sets an event's time, late flag or `recorded_at`, in its frame alone.
+    pub fn set(&mut self, n: usize, at: usize, bytes: &[u8]) {
+        self.events[n - 1].frame[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     pub fn g(&self) -> Digest {
         self.genesis.digest()
     }
@@ -170,17 +195,23 @@ pub fn run(pieces: usize) -> Run {
 
 /// The verdict, which must be the same with one thread and with four.
 pub fn check(pieces: &[Vec<u8>], run: Run) -> Verdict {
-    let within = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+    let within = |pool: &rayon::ThreadPool| {
         pool.install(|| verify(pieces, std::slice::from_ref(&run), &Unwatched, 1000))
     };
-    let verdict = within(1);
-    assert_eq!(verdict, within(4));
+    let [one, four] = &*POOLS;
+    let verdict = within(one);
+    assert_eq!(verdict, within(four));
     verdict
 }
+
+static POOLS: LazyLock<[rayon::ThreadPool; 2]> = LazyLock::new(|| {
+    [1, 4].map(|threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    })
+});
 
 pub fn verdict(pieces: &[Vec<u8>]) -> Verdict {
     check(pieces, run(pieces.len()))

@@ -19,8 +19,8 @@ pub struct Edge {
     pub(super) hash: Pair,
     pub(super) ids: [Pair; 3],
     pub(super) hashes: [Pair; 3],
-    /// What the last block says of the three events behind it.
-    pub(super) next_hashes: [Option<Digest>; 3],
+    /// What the last blocks say of the events still to come.
+    pub(super) said: Vec<Said>,
     pub(super) when_max: Option<i64>,
     /// Whether `when_max` leaves out no event.
     pub(super) exact: bool,
@@ -29,6 +29,16 @@ pub struct Edge {
     pub(super) epoch: u64,
     pub(super) closed: bool,
     pub(super) tail: bool,
+}
+
+/// A block's seam: the hash of an event that is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    /// How many events come before it.
+    pub ahead: u64,
+    pub hash: Digest,
+    /// The height of the block that says so.
+    pub block: u64,
 }
 
 /// What is known of the events before.
@@ -60,7 +70,7 @@ impl Edge {
             hash: NOTHING,
             ids: [NOTHING; 3],
             hashes: [NOTHING; 3],
-            next_hashes: [None; 3],
+            said: Vec::new(),
             when_max: None,
             exact: !alone,
             recorded_at: None,
@@ -93,7 +103,6 @@ impl Edge {
             self.tail,
         ];
         flags.extend(times.iter().map(Option::is_some));
-        flags.extend(self.next_hashes.iter().map(Option::is_some));
         out.extend(flags.into_iter().map(u8::from));
         for number in [self.height.unwrap_or_default(), self.n, self.fixed, self.epoch] {
             out.extend_from_slice(&number.to_be_bytes());
@@ -102,12 +111,15 @@ impl Edge {
             out.extend_from_slice(&time.unwrap_or_default().to_be_bytes());
         }
         out.extend_from_slice(&self.genesis.unwrap_or_default());
-        for hash in self.next_hashes {
-            out.extend_from_slice(&hash.unwrap_or_default());
-        }
         for pair in [&self.hash].into_iter().chain(&self.ids).chain(&self.hashes) {
             out.extend_from_slice(&pair.recorded);
             out.extend_from_slice(&pair.recomputed);
+        }
+        out.push(self.said.len() as u8);
+        for said in &self.said {
+            out.extend_from_slice(&said.ahead.to_be_bytes());
+            out.extend_from_slice(&said.block.to_be_bytes());
+            out.extend_from_slice(&said.hash);
         }
         pad(&mut out, 0);
         out
@@ -125,23 +137,11 @@ impl Edge {
             2 => Reach::Unknown,
             _ => return Err(Malformed::new(1, "reach")),
         };
-        let flags: [u8; 11] = *reader.array("flags")?;
+        let flags: [u8; 8] = *reader.array("flags")?;
         if flags.iter().any(|flag| *flag > 1) {
             return Err(Malformed::new(2, "flags"));
         }
-        let [
-            genesis,
-            height,
-            exact,
-            closed,
-            tail,
-            when,
-            recorded,
-            sealed,
-            next,
-            next2,
-            next3,
-        ] = flags.map(|flag| flag == 1);
+        let [genesis, height, exact, closed, tail, when, recorded, sealed] = flags.map(|flag| flag == 1);
         let height = Some(reader.counter("height")?).filter(|_| height);
         let (n, fixed, epoch) = (
             reader.counter("n")?,
@@ -152,12 +152,6 @@ impl Edge {
         let recorded_at = Some(reader.time("recorded_at")?).filter(|_| recorded);
         let sealed_at = Some(reader.time("sealed_at")?).filter(|_| sealed);
         let genesis = Some(*reader.digest("genesis")?).filter(|_| genesis);
-        let mut some = |there: bool| {
-            reader
-                .digest("digest")
-                .map(|digest| Some(*digest).filter(|_| there))
-        };
-        let next_hashes = [some(next)?, some(next2)?, some(next3)?];
         let mut pair = || {
             let recorded = *reader.digest("digest")?;
             let recomputed = *reader.digest("digest")?;
@@ -166,6 +160,15 @@ impl Edge {
         let hash = pair()?;
         let ids = [pair()?, pair()?, pair()?];
         let hashes = [pair()?, pair()?, pair()?];
+        let mut said = Vec::new();
+        for _ in 0..reader.u8("said")? {
+            let (ahead, block) = (reader.counter("ahead")?, reader.counter("block")?);
+            said.push(Said {
+                ahead,
+                block,
+                hash: *reader.digest("digest")?,
+            });
+        }
         reader.zeros_to_unit(0)?;
         reader.end()?;
         Ok(Edge {
@@ -177,7 +180,7 @@ impl Edge {
             hash,
             ids,
             hashes,
-            next_hashes,
+            said,
             when_max,
             exact,
             recorded_at,

@@ -236,6 +236,10 @@ struct View<'a> {
     container: &'a Container<'a>,
     seams: Seams,
     genesis: Digest,
+    /// The seams before fillers were put where they must stand.
+    without_fillers: Seams,
+    /// The position of the first event.
+    first: u64,
 }
 
 fn lookup(list: &[(usize, Digest)], i: usize) -> Option<Digest> {
@@ -277,7 +281,7 @@ impl View<'_> {
     }
 
     /// The provisional ids, from the recorded event hashes unless others are given for them.
-    fn provisionals(&self, first: u64, hashes: &[(usize, Digest)]) -> Vec<Digest> {
+    fn provisionals(&self, hashes: &[(usize, Digest)]) -> Vec<Digest> {
         let suite = self.container.header().suite;
         let hash = |i: isize| {
             let other = usize::try_from(i).ok().and_then(|i| lookup(hashes, i));
@@ -298,7 +302,7 @@ impl View<'_> {
             ids.push(id);
         }
         let one = |(i, id): (usize, &Digest)| {
-            let n = first.saturating_add(i as u64);
+            let n = self.first.saturating_add(i as u64);
             let i = i as isize;
             link::provisional(suite, &self.genesis, id, &[hash(i - 2), hash(i - 1), hash(i)], n)
         };
@@ -460,9 +464,8 @@ impl Checked {
             return None;
         }
         let order = view.order(context.earlier, &mut part);
-        let first = context.first.unwrap_or(container.header().first);
         let (bad_ids, sound, hash) = if container.is_tail() {
-            view.tail(first, &mut part);
+            view.tail(&mut part);
             (Vec::new(), true, Pair::same(*container.hash()))
         } else {
             view.block(&genesis.digest(), &order, &mut part)
@@ -481,10 +484,13 @@ impl<'a> View<'a> {
         let seams = context.seams.unwrap_or(*container.seams());
         let recorded = container.header().genesis;
         let recomputed = genesis.digest();
+        let first = context.first.unwrap_or(container.header().first);
         let view = View {
             container,
             seams,
             genesis: recorded,
+            without_fillers: seams,
+            first,
         };
         if recorded == recomputed {
             if genesis.flow != context.run.flow {
@@ -498,6 +504,8 @@ impl<'a> View<'a> {
             container,
             seams,
             genesis: recomputed,
+            without_fillers: seams,
+            first,
         };
         if !view.first_holds() && other.first_holds() {
             other
@@ -508,9 +516,7 @@ impl<'a> View<'a> {
 
     fn first_holds(&self) -> bool {
         let made = if self.container.is_tail() {
-            self.provisionals(self.container.header().first, &[])
-                .first()
-                .copied()
+            self.provisionals(&[]).first().copied()
         } else {
             Some(self.link(0, &[], &[]))
         };
@@ -521,7 +527,7 @@ impl<'a> View<'a> {
     fn own_seams(&self, part: &mut Part) {
         let header = self.container.header();
         let filler = |digest: &Digest| *digest == self.genesis;
-        let (first, closes) = (header.first, header.closes);
+        let (first, closes) = (self.first, header.closes);
         let ids = self.seams.ids.iter().zip([3, 2, 1]);
         let hashes = self.seams.hashes.iter().zip([2, 1]);
         for (digest, back) in ids.chain(hashes) {
@@ -545,12 +551,12 @@ impl<'a> View<'a> {
     fn with_fillers(mut self) -> View<'a> {
         let header = self.container.header();
         for (digest, back) in self.seams.ids.iter_mut().zip([3, 2, 1]) {
-            if header.first <= back {
+            if self.first <= back {
                 *digest = self.genesis;
             }
         }
         for (digest, back) in self.seams.hashes.iter_mut().zip([2, 1]) {
-            if header.first <= back {
+            if self.first <= back {
                 *digest = self.genesis;
             }
         }
@@ -643,14 +649,14 @@ fn times_of(frame: &[u8]) -> (i64, i64, bool) {
 
 impl View<'_> {
     /// Provisional ids. One that holds with the event hashes that the frames have was not changed itself.
-    fn tail(&self, first: u64, part: &mut Part) {
-        let recorded = self.provisionals(first, &[]);
+    fn tail(&self, part: &mut Part) {
+        let recorded = self.provisionals(&[]);
         let differs = |made: &[Digest]| made.iter().zip(self.container.ids()).any(|(made, id)| made != id);
         if !differs(&recorded) {
             return;
         }
         let bad_hashes = std::mem::take(&mut part.bad_hashes);
-        let fixed = self.provisionals(first, &bad_hashes);
+        let fixed = self.provisionals(&bad_hashes);
         for (i, id) in self.container.ids().iter().enumerate() {
             let made = recorded.get(i).copied().unwrap_or_default();
             if made != *id && fixed.get(i) != Some(id) {
@@ -695,13 +701,18 @@ impl View<'_> {
     /// An id is at fault if it fails with the recorded values below it, and with what those at fault should be.
     fn bad_ids(&self, part: &mut Part) -> Vec<(usize, Digest)> {
         let suspects = std::mem::take(&mut part.bad_ids);
+        let as_seamed = View {
+            seams: self.without_fillers,
+            ..*self
+        };
         let mut bad: Vec<(usize, Digest)> = Vec::new();
         for (i, made) in suspects {
             let id = self.id(i as isize);
             let with_ids = self.link(i, &bad, &[]);
             let holds = with_ids == id
                 || self.link(i, &[], &part.bad_hashes) == id
-                || self.link(i, &bad, &part.bad_hashes) == id;
+                || self.link(i, &bad, &part.bad_hashes) == id
+                || as_seamed.link(i, &[], &[]) == id;
             if !holds {
                 part.fault(i, FaultClass::Id, id, made);
                 bad.push((i, with_ids));

@@ -1,5 +1,5 @@
 //! A flow's containers, in order: whether each fits on to the one before.
-use super::edge::Reach;
+use super::edge::{Reach, Said};
 use super::fault::{Datum, FaultClass, Faults, Found};
 use super::piece::{Checked, Context, Earlier, Pair, Piece, State};
 use super::{Control, Edge, Fault, Run, Source};
@@ -159,7 +159,7 @@ impl<S: Source + ?Sized> Linking<'_, S> {
         };
         let seams = self.neighbours(edge, checked, index, known);
         let linked = checked.faults.has(FaultClass::Id) || checked.faults.has(FaultClass::Provisional);
-        let relink = linked && (seams != checked.seams || place.first != checked.header.first);
+        let relink = place.first != checked.header.first || linked && seams != checked.seams;
         if !relink && checked.order.fits(earlier) {
             return None;
         }
@@ -281,7 +281,7 @@ impl Edge {
     fn skip(&mut self) {
         self.reach = Reach::Unknown;
         self.height = self.height.map(|height| height + 1);
-        self.next_hashes = [None; 3];
+        self.said.clear();
         self.exact = false;
     }
 
@@ -309,7 +309,8 @@ impl Edge {
             place.height = next_height;
             note.block = note.block.map(|_| next_height);
         }
-        let lowest = first.min(expected);
+        // A position that its own hash denies is nobody's.
+        let lowest = if forged { expected } else { first.min(expected) };
         if first != expected || self.tail {
             note.add(lowest, FaultClass::Position, first, expected);
             place.contiguous = forged && !self.tail;
@@ -327,14 +328,15 @@ impl Edge {
             note.add(first, FaultClass::Previous, header.previous, self.hash.recorded);
         }
         let [_, second, latest] = self.hashes;
-        let ids = checked.seams.ids.iter().zip(self.ids);
-        let hashes = checked.seams.hashes.iter().zip([second, latest]);
-        for (own, pair) in ids.chain(hashes) {
+        let ids = checked.seams.ids.iter().zip(self.ids).zip([3, 2, 1]);
+        let hashes = checked.seams.hashes.iter().zip([second, latest]).zip([2, 1]);
+        // What stands before position 1 the container was checked for alone.
+        for ((own, pair), _) in ids.chain(hashes).filter(|(_, back)| first > *back) {
             if !pair.admits(own) {
                 note.add(first, FaultClass::Seam, *own, pair.recorded);
             }
         }
-        self.compare_next(checked, first, note);
+        self.compare_said(checked, first, note);
         if let Some((i, recorded_at)) = checked.order.recorded_first
             && let Some(before) = self.recorded_at.filter(|before| *before > recorded_at)
         {
@@ -356,21 +358,45 @@ impl Edge {
         }
     }
 
-    /// The events against what the blocks before said would come; and what this one says of those still to come.
-    fn compare_next(&self, checked: &Checked, first: u64, note: &mut Notes<'_>) {
-        let count = checked.header.count as usize;
-        for ((j, said), at) in self.next_hashes.iter().enumerate().zip(first..) {
-            let Some(said) = said else { continue };
-            let pair = match checked.first_hashes.get(j) {
-                Some(pair) => *pair,
-                None if checked.tail => continue,
-                None => match checked.seams.next_hashes.get(j.saturating_sub(count)) {
-                    Some(own) => Pair::same(*own),
-                    None => continue,
-                },
-            };
-            if !pair.admits(said) {
-                note.add(at, FaultClass::Seam, *said, pair.recorded);
+    /// The events against what the blocks before said would come.
+    fn compare_said(&self, checked: &Checked, first: u64, note: &mut Notes<'_>) {
+        for said in &self.said {
+            let pair = usize::try_from(said.ahead)
+                .ok()
+                .and_then(|ahead| checked.first_hashes.get(ahead));
+            if let Some(pair) = pair.filter(|pair| !pair.admits(&said.hash)) {
+                let at = first.saturating_add(said.ahead);
+                let mut note = Notes {
+                    faults: note.faults,
+                    block: Some(said.block),
+                };
+                note.add(at, FaultClass::Seam, said.hash, pair.recorded);
+            }
+        }
+    }
+
+    /// Forgets what was said of events that came, and takes over what this block says of those behind it.
+    fn say(&mut self, checked: &Checked, height: u64) {
+        let count = u64::from(checked.header.count);
+        self.said.retain_mut(|said| {
+            let later = said.ahead >= count;
+            said.ahead = said.ahead.saturating_sub(count);
+            later
+        });
+        if checked.tail || checked.header.closes {
+            return;
+        }
+        for (hash, ahead) in checked.seams.next_hashes.iter().zip(0..) {
+            if !self
+                .said
+                .iter()
+                .any(|said| (said.ahead, &said.hash) == (ahead, hash))
+            {
+                self.said.push(Said {
+                    ahead,
+                    hash: *hash,
+                    block: height,
+                });
             }
         }
     }
@@ -384,9 +410,10 @@ impl Edge {
             self.ids = checked.seams.ids.map(Pair::same);
             self.hashes = [latest, second, latest];
             self.exact = false;
-            self.next_hashes = [None; 3];
+            self.said.clear();
         }
         self.exact &= checked.order.exact;
+        self.say(checked, place.height);
         self.reach = Reach::Known;
         self.n = place.first.saturating_add(count).saturating_sub(1);
         shift(&mut self.ids, &checked.last_ids);
@@ -395,23 +422,12 @@ impl Edge {
         self.recorded_at = checked.order.recorded_last.or(self.recorded_at);
         if checked.tail {
             self.tail = true;
-            let [_, second, third] = self.next_hashes;
-            self.next_hashes = match count {
-                1 => [second, third, None],
-                2 => [third, None, None],
-                _ => [None; 3],
-            };
             return;
         }
         self.fixed = self.n;
         self.height = Some(place.height.saturating_add(1));
         self.hash = checked.hash;
         self.closed = header.closes;
-        self.next_hashes = if header.closes {
-            [None; 3]
-        } else {
-            checked.seams.next_hashes.map(Some)
-        };
         self.sealed_at = self.sealed_at.max(Some(header.sealed_at));
         self.epoch = self.epoch.max(header.epoch);
     }
@@ -421,8 +437,13 @@ impl Edge {
         let mut note = Notes { faults, block: None };
         let lost = self.reach == Reach::Unknown && !run.pieces.is_empty();
         let last = run.expect.last.filter(|_| !lost);
-        if let Some(hash) = self.next_hashes.iter().flatten().next() {
-            note.add(self.n + 1, FaultClass::Missing, Datum::None, *hash);
+        if let Some(said) = self.said.iter().min_by_key(|said| said.ahead) {
+            note.add(
+                self.n + 1 + said.ahead,
+                FaultClass::Missing,
+                Datum::None,
+                said.hash,
+            );
         } else if let Some(last) = last.filter(|last| *last > self.n) {
             note.add(self.n + 1, FaultClass::Missing, self.n, last);
         } else if let Some(fixed) = run.expect.fixed.filter(|fixed| *fixed > self.fixed && !lost) {
