@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::lines::{Block, Entry, Header, Lines};
+use super::lines::{Block, Lines};
+use super::record::{Entry, Header};
 use crate::block::{self, Kind, Packing, Seams, pack};
 use crate::suite::Digest;
-use crate::verify::Fault;
+use crate::verify::{Control, Fault, Unwatched};
 
 /// What an interchange file holds.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub struct Decoded {
 
 /// Reads an interchange file.
 pub fn decode(file: &[u8]) -> Decoded {
-    let reading = Reading::of(file);
+    let reading = Reading::of(file, &Unwatched);
     let header = reading.lines.header.as_ref();
     Decoded {
         flow: reading.flow().to_owned(),
@@ -58,9 +59,9 @@ pub(super) struct Instead {
 }
 
 impl Reading {
-    pub fn of(file: &[u8]) -> Self {
+    pub fn of(file: &[u8], control: &dyn Control) -> Self {
         let mut lines = Lines::default();
-        let broken = lines.read(file).and_then(|()| lines.check_end()).err();
+        let broken = lines.read(file, control).and_then(|()| lines.check_end()).err();
         let flow = lines.header.as_ref().map_or("", |header| &header.genesis.flow);
         let broken = broken.map(|broken| broken.fault(flow));
         Self { lines, broken }

@@ -1,13 +1,13 @@
-//! The lines of an interchange file in their order: the flow; events by n, each block directly after its last event;
+//! The lines of a file in their order: the flow; events by n, each block directly after its last event;
 //! checkpoints. The first line that does not fit ends the reading.
 
 use std::ops::Range;
 
-use super::line::{self, Kind, Where};
-use crate::event::{Event, salted_body};
-use crate::genesis::{Genesis, WINDOW};
-use crate::suite::{Digest, Suite};
-use crate::verify::{Datum, Fault, FaultClass};
+use rayon::prelude::*;
+
+use super::line::{self, Kind};
+use super::record::{Entry, Header, Line};
+use crate::verify::{Control, Datum, Fault, FaultClass};
 
 /// An interchange file, as far as its order holds.
 #[derive(Default)]
@@ -19,22 +19,6 @@ pub(super) struct Lines {
     pub checkpoints: Vec<String>,
     /// How many lines were read before the one that breaks the order, or that is none.
     pub read: u64,
-}
-
-pub(super) struct Header {
-    pub genesis: Genesis,
-    /// G as the file records it.
-    pub digest: Digest,
-    pub closed: bool,
-}
-
-pub(super) struct Entry {
-    pub frame: Vec<u8>,
-    pub hash: Digest,
-    /// The id, or the provisional one.
-    pub id: Digest,
-    pub sealed: bool,
-    pub body: Option<Vec<u8>>,
 }
 
 pub(super) struct Block {
@@ -95,16 +79,20 @@ impl Break {
     }
 }
 
+/// How many lines are read at once, on all cores.
+const CHUNK: usize = 4096;
+
 impl Lines {
     /// Reads on until the end or the first line that does not fit.
-    pub fn read(&mut self, file: &[u8]) -> Result<(), Break> {
-        for line in file
-            .strip_suffix(b"\n")
-            .unwrap_or(file)
-            .split(|byte| *byte == b'\n')
-        {
-            self.line(line)?;
-            self.read += 1;
+    pub fn read(&mut self, file: &[u8], control: &dyn Control) -> Result<(), Break> {
+        let file = file.strip_suffix(b"\n").unwrap_or(file);
+        let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
+        for chunk in lines.chunks(CHUNK).take_while(|_| !control.stopped()) {
+            let read: Vec<_> = chunk.par_iter().map(|line| Line::read(line)).collect();
+            for line in read {
+                self.take(line)?;
+                self.read += 1;
+            }
         }
         Ok(())
     }
@@ -134,46 +122,25 @@ impl Lines {
         self.sealed()..self.find(true).map_or(self.events.len(), |n| n as usize - 1)
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Break> {
-        let text = String::from_utf8_lossy(line);
-        let kind = Kind::of(&text);
-        // Of what is wrong with a block the first position is named, as everywhere.
-        let wrong = || {
-            Break::format(if kind == Some(Kind::Block) {
-                self.first()
-            } else {
-                self.next()
-            })
-        };
-        let text = std::str::from_utf8(line).map_err(|_| wrong())?;
-        match (kind, &self.header) {
-            (Some(Kind::Header), None) => {
-                self.header = Some(line::read(text).and_then(Header::of_line).ok_or_else(wrong)?);
-                Ok(())
-            }
-            (Some(Kind::Checkpoint), Some(_)) => {
-                let line: line::Checkpoint = line::read(text).ok_or_else(wrong)?;
-                self.checkpoints.push(line.checkpoint.0.into_owned());
-                Ok(())
-            }
-            (Some(Kind::Event), Some(_)) if self.checkpoints.is_empty() => {
-                let line = line::read(text).ok_or_else(wrong)?;
-                self.event(line)
-            }
-            (Some(Kind::Block), Some(_)) if self.checkpoints.is_empty() => {
-                let line = line::read(text).ok_or_else(wrong)?;
-                self.block(line)
-            }
-            _ => Err(wrong()),
+    fn take(&mut self, line: Result<Line, Option<Kind>>) -> Result<(), Break> {
+        let (begun, ends) = (self.header.is_some(), !self.checkpoints.is_empty());
+        match line {
+            Ok(Line::Header(header)) if !begun => self.header = Some(header),
+            Ok(Line::Event(n, entry)) if begun && !ends => return self.event(n, entry),
+            Ok(Line::Block(block)) if begun && !ends => return self.block(block),
+            Ok(Line::Checkpoint(note)) if begun => self.checkpoints.push(note),
+            // Of what is wrong with a block the first position is named, as everywhere.
+            Ok(Line::Block(_)) | Err(Some(Kind::Block)) => return Err(Break::format(self.first())),
+            _ => return Err(Break::format(self.next())),
         }
+        Ok(())
     }
 
-    fn event(&mut self, line: line::Event) -> Result<(), Break> {
-        let n = self.next();
-        if line.n.0 != n {
-            return Err(Break::position(n, line.n.0, n));
+    fn event(&mut self, n: u64, entry: Entry) -> Result<(), Break> {
+        let next = self.next();
+        if n != next {
+            return Err(Break::position(next, n, next));
         }
-        let entry = Entry::of_line(&line).ok_or(Break::format(n))?;
         self.events.push(entry);
         Ok(())
     }
@@ -217,57 +184,5 @@ impl Lines {
         let behind = self.events.get(self.sealed()..).unwrap_or_default();
         let at = behind.iter().position(|event| event.sealed == sealed)?;
         Some(self.first() + at as u64)
-    }
-}
-
-impl Header {
-    fn of_line(line: line::Header) -> Option<Self> {
-        let suite = Suite::from_name(&line.suite.0)?;
-        if line.format.0 != super::FORMAT || line.window != WINDOW {
-            return None;
-        }
-        let genesis = Genesis::new(suite, line.created_at.0, line.nonce.0, &line.flow.0).ok()?;
-        Some(Self {
-            genesis,
-            digest: line.genesis.0,
-            closed: line.closed,
-        })
-    }
-}
-
-impl Entry {
-    /// None if the event breaks a rule of its fields, or has a salt without a body.
-    fn of_line(line: &line::Event) -> Option<Self> {
-        let event = Event {
-            euid: line.euid.0,
-            when: line.when.0,
-            recorded_at: line.recorded_at.0,
-            commitment: line.commitment.0,
-            late: line.late,
-            revision: line.revision,
-            kind: &line.kind.0,
-            version: line.version,
-            place: Where::to_event(line.r#where.as_ref()),
-            who: line.who.as_ref().map(|who| &*who.0),
-        };
-        let body = match (&line.salt, &line.body) {
-            (Some(salt), Some(body)) => Some(salted_body(&salt.0, &body.0)),
-            (None, None) => None,
-            _ => return None,
-        };
-        let (id, sealed) = match (line.id, line.provisional) {
-            (Some(id), None) => (id.0, true),
-            (None, Some(provisional)) => (provisional.0, false),
-            _ => return None,
-        };
-        let mut frame = Vec::new();
-        event.encode(&mut frame).ok()?;
-        Some(Self {
-            frame,
-            hash: line.hash.0,
-            id,
-            sealed,
-            body,
-        })
     }
 }

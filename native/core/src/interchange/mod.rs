@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 pub(crate) mod line;
 mod lines;
+mod record;
 pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::verify::{Control, Datum, Expect, Fault, FaultClass, Run, Verdict, ver
 
 /// Verifies a file: every value in it is recomputed from what it follows from. A null body counts as not shown.
 pub fn verify_file(file: &[u8], control: &dyn Control, max_faults: usize) -> Verdict {
-    let reading = Reading::of(file);
+    let reading = Reading::of(file, control);
     let mut instead = Instead::default();
     let mut verdict = reading.verify(&instead, control);
     // A file has no seams of its own: a false value would drag along what stands beside it. Where the value is named
