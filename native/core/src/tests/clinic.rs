@@ -2,7 +2,7 @@
 use std::sync::LazyLock;
 
 use crate::block::{Container, Entry, Kind, Packing, Sealing, pack, pack_tail, seal};
-use crate::chain::{self, Links, SettledEvent, settle};
+use crate::chain::{Links, SettledEvent, settle};
 use crate::event::{CLOSE, Event, Where, commitment, salted_body};
 use crate::genesis::Genesis;
 use crate::suite::{self, Digest, Role, Suite};
@@ -93,12 +93,12 @@ impl Flow {
         for n in 1..=self.ids.len() as i64 {
             let before = [self.id(n - 3), self.id(n - 2), self.id(n - 1)];
             let own = [self.hash(n), self.hash(n + 1), self.hash(n + 2), self.hash(n + 3)];
-            self.ids[n as usize - 1] = chain::link(suite, &g, &before, &own);
+            self.ids[n as usize - 1] = crate::link::link(suite, &g, &before, &own);
         }
         for n in 1..=self.events.len() as i64 {
             let hashes = [self.hash(n - 2), self.hash(n - 1), self.hash(n)];
             self.events[n as usize - 1].provisional =
-                chain::provisional(suite, &g, &self.id(n - 3), &hashes, n as u64);
+                crate::link::provisional(suite, &g, &self.id(n - 3), &hashes, n as u64);
         }
     }
 

@@ -250,7 +250,7 @@ fn bodies_cut_off_are_not_verified_and_missing_if_they_are_expected() {
 
 /// An edited container whose event hash, ids, root and header were made to fit, from the i-th event on.
 fn recompute(open: &mut Open, upto: &str) {
-    use crate::{chain, merkle, suite};
+    use crate::{merkle, suite};
     let suite = open.header.suite;
     let g = open.header.genesis;
     for kept in &mut open.events {
@@ -271,7 +271,7 @@ fn recompute(open: &mut Open, upto: &str) {
     let mut window = open.seams.ids;
     for (i, kept) in open.events.iter_mut().enumerate() {
         let own: [_; 4] = hashes[i..i + 4].try_into().unwrap();
-        kept.provisional = chain::link(suite, &g, &window, &own);
+        kept.provisional = crate::link::link(suite, &g, &window, &own);
         window = [window[1], window[2], kept.provisional];
     }
     if upto == "id" {
