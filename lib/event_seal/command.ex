@@ -1,0 +1,147 @@
+defmodule EventSeal.Command do
+  @moduledoc """
+  The commands behind `mix event_seal.import`, `mix event_seal.export` and `mix event_seal.verify`, for where there is no
+  Mix: in a release, through `eval`.
+
+      bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
+
+  Each takes the task's arguments, prints its report and returns the exit status: 0 all went well (all verified), 1 faults
+  or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
+  """
+
+  alias EventSeal.{Export, Import, Interchange, Store, Verdict, Verifier}
+  alias EventSeal.Command.Report
+
+  @type status :: 0 | 1 | 2
+  @suites %{"sha256" => :sha256, "blake3" => :blake3}
+
+  @doc "`--dir DIR [--suite sha256|blake3] [--skip-bad] FILE…`: see `EventSeal.Import`."
+  @spec import([String.t()]) :: status
+  def import(args) do
+    run(
+      "import --dir DIR [--suite sha256|blake3] [--skip-bad] FILE…",
+      args,
+      [dir: :string, suite: :string, skip_bad: :boolean],
+      fn
+        %{dir: dir} = opts, [_ | _] = files ->
+          with {:ok, suite} <- suite(Map.get(opts, :suite, "sha256")),
+               do: import(dir, files, suite, Map.get(opts, :skip_bad, false))
+
+        _opts, _files ->
+          :usage
+      end
+    )
+  end
+
+  @doc "`--dir DIR --out OUT`: see `EventSeal.Export`."
+  @spec export([String.t()]) :: status
+  def export(args) do
+    run("export --dir DIR --out OUT", args, [dir: :string, out: :string], fn
+      %{dir: dir, out: out}, [] -> export(dir, out)
+      _opts, _files -> :usage
+    end)
+  end
+
+  @doc "`--dir DIR` or `--file FILE…`: see `EventSeal.Verifier` and `EventSeal.Interchange`."
+  @spec verify([String.t()]) :: status
+  def verify(args) do
+    run("verify --dir DIR, or verify --file FILE…", args, [dir: :string, file: :keep], fn
+      %{dir: dir, file: []}, [] -> verify_dir(dir)
+      %{file: [_ | _] = files} = opts, more when not is_map_key(opts, :dir) -> verify_files(files ++ more)
+      _opts, _files -> :usage
+    end)
+  end
+
+  # `--dir` is the one option that every command has, so a list of repeated options is only ever `--file`.
+  defp run(usage, args, switches, fun) do
+    with {:ok, opts, rest} <- parse(args, switches),
+         {:ok, _started} <- Application.ensure_all_started(:event_seal),
+         status when is_integer(status) <- fun.(opts, rest) do
+      status
+    else
+      :usage -> could_not("usage: event_seal." <> usage)
+      {:error, error} -> could_not(Report.error(error))
+    end
+  end
+
+  defp parse(args, switches) do
+    case OptionParser.parse(args, strict: switches) do
+      {opts, rest, []} -> {:ok, opts |> Map.new() |> Map.put(:file, Keyword.get_values(opts, :file)), rest}
+      {_opts, _rest, _invalid} -> :usage
+    end
+  end
+
+  defp suite(name) do
+    with :error <- Map.fetch(@suites, name), do: :usage
+  end
+
+  defp import(dir, files, suite, skip_bad) do
+    name = __MODULE__.Import
+    child = {EventSeal, name: name, store: {Store.Disk, dir: dir}, suite: suite, pool_window: 0}
+
+    with_child(child, fn ->
+      with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
+        Report.import(report, dir)
+        if report.kept, do: 0, else: 1
+      end
+    end)
+  end
+
+  defp export(dir, out) do
+    with_reader(dir, fn store ->
+      with {:ok, report} <- Export.run(store, out, progress: Report.progress()) do
+        Report.export(report, out)
+        0
+      end
+    end)
+  end
+
+  # What the store could not read at all is in no verdict: its own report says that.
+  defp verify_dir(dir) do
+    with_reader(dir, fn store ->
+      status = verdict(Verifier.run(store, progress: Report.progress()), dir)
+      damage = Enum.reject(Store.Disk.report(store.name), &(&1.what == :torn_tail))
+      Report.damage(damage)
+      if status == 0 and damage != [], do: 1, else: status
+    end)
+  end
+
+  defp verify_files(files) do
+    named = if match?([_], files), do: hd(files), else: "#{length(files)} files"
+    verdict(Interchange.verify_files(files, []), named)
+  end
+
+  defp verdict({:ok, verdict}, what) do
+    Report.verdict(verdict, what)
+    if Verdict.ok?(verdict), do: 0, else: 1
+  end
+
+  defp verdict({:error, _} = error, _what), do: error
+
+  # A reader takes no lock: the host that holds the store goes on.
+  defp with_reader(dir, fun) do
+    name = __MODULE__.Reader
+    with_child(Store.Disk.child_spec({name, dir: dir, mode: :read}), fn -> fun.(Store.handle(Store.Disk, name)) end)
+  end
+
+  defp with_child(child, fun) do
+    trapping = Process.flag(:trap_exit, true)
+
+    try do
+      with {:ok, supervisor} <- Supervisor.start_link([child], strategy: :one_for_one) do
+        try do
+          fun.()
+        after
+          Supervisor.stop(supervisor)
+        end
+      end
+    after
+      Process.flag(:trap_exit, trapping)
+    end
+  end
+
+  defp could_not(text) do
+    IO.puts(:stderr, text)
+    2
+  end
+end

@@ -1,0 +1,171 @@
+defmodule EventSeal.Command.Report do
+  @moduledoc false
+  # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
+
+  alias EventSeal.{Error, Export, Fault, Import, Verdict}
+
+  @every 100
+  @shown 10
+
+  @doc "A function that shows counts on one line of the terminal, or nothing where there is none."
+  @spec progress :: (map -> :ok)
+  def progress do
+    case :io.columns(:standard_error) do
+      {:ok, columns} -> show(columns, shown_at(System.monotonic_time(:millisecond)))
+      {:error, _} -> fn _ -> :ok end
+    end
+  end
+
+  @spec import(Import.t(), Path.t()) :: :ok
+  def import(%Import{} = report, dir) do
+    clear()
+    Enum.each(report.bad, &puts("bad line: " <> Import.describe(&1)))
+    left_out(report.bad_count - length(report.bad), "bad lines")
+    import_result(report, dir)
+  end
+
+  @spec export(Export.t(), Path.t()) :: :ok
+  def export(%Export{} = report, out) do
+    clear()
+
+    puts(
+      "Exported #{count(report.events, "event")} of #{count(report.flows, "flow")} to #{out}#{took(report, report.events)}."
+    )
+
+    if report.in_pool > 0, do: puts("#{count(report.in_pool, "event")} in the pool: not settled yet, and not exported.")
+    :ok
+  end
+
+  @spec verdict(Verdict.t(), String.t()) :: :ok
+  def verdict(%Verdict{} = verdict, what) do
+    clear()
+    puts("Verified #{what}#{took(verdict, verdict.events)}.")
+
+    puts(
+      "  #{count(verdict.flows, "flow")}, #{count(verdict.blocks, "block")}, #{count(verdict.events, "event")}: " <>
+        "#{number(verdict.fixed)} fixed, #{number(verdict.provisional)} provisional"
+    )
+
+    puts(
+      "  #{count(verdict.bodies_verified, "body", "bodies")} verified, #{number(verdict.bodies_not_shown)} not shown"
+    )
+
+    faults(verdict)
+  end
+
+  @doc "What a store on disk found damaged when it was opened; nothing if all was whole."
+  @spec damage([%{what: atom, file: String.t(), offset: non_neg_integer | nil}]) :: :ok
+  def damage([]), do: :ok
+
+  def damage(notes) do
+    puts(
+      "DAMAGE: #{count(length(notes), "damaged place")} in the store's files; what could not be read was not verified:"
+    )
+
+    for %{what: what, file: file, offset: offset} <- notes,
+        do: puts("  #{file}#{offset && ", byte #{offset}"}: #{what}")
+
+    left_out(length(notes) - @shown, "damaged places")
+    :ok
+  end
+
+  @doc "An error, or the reason for which a process did not start, in words."
+  @spec error(term) :: String.t()
+  def error(%Error{} = error), do: "event_seal: " <> Exception.message(error)
+
+  def error(reason) do
+    case find(reason) do
+      %Error{} = error -> error(error)
+      nil -> "event_seal: could not start: " <> Exception.format_exit(reason)
+    end
+  end
+
+  @doc "1234567 as 1,234,567."
+  @spec number(integer) :: String.t()
+  def number(integer), do: integer |> Integer.to_string() |> String.replace(~r/(?<=\d)(?=(\d{3})+$)/, ",")
+
+  defp import_result(%Import{kept: false} = report, _dir) do
+    puts("#{count(report.bad_count, "bad line")} in #{count(report.files, "file")}: nothing was imported.")
+    puts("Mend them, or leave them out with --skip-bad.")
+  end
+
+  defp import_result(report, dir) do
+    skipped = if report.bad_count > 0, do: ", #{count(report.bad_count, "bad line")} left out", else: ""
+
+    puts(
+      "Imported #{count(report.lines, "event")} of #{count(report.flows, "flow")} " <>
+        "from #{count(report.files, "file")} into #{dir}#{took(report, report.lines)}#{skipped}."
+    )
+
+    puts("  #{number(report.added)} added, #{number(report.lines - report.added)} were there already")
+  end
+
+  defp faults(%Verdict{fault_count: 0, events: 0}), do: puts("There was nothing to verify.")
+  defp faults(%Verdict{fault_count: 0}), do: puts("No fault: every value that was read is what was sealed.")
+
+  defp faults(verdict) do
+    puts("#{count(verdict.fault_count, "FAULT")}:")
+    Enum.each(verdict.faults, &fault/1)
+    left_out(verdict.fault_count - length(verdict.faults), "faults")
+  end
+
+  defp fault(%Fault{} = fault) do
+    block = if fault.block, do: ", block #{fault.block}", else: ""
+    puts("  #{fault.flow || "unknown flow"}, position #{fault.position}#{block}: #{fault.class}")
+    puts("    recorded    #{datum(fault.recorded)}")
+    puts("    recomputed  #{datum(fault.recomputed)}")
+  end
+
+  defp datum(nil), do: "nothing"
+  defp datum(digest) when is_binary(digest), do: Base.encode16(digest, case: :lower)
+  defp datum(integer), do: Integer.to_string(integer)
+
+  defp left_out(count, what) when count > 0, do: puts("  … and #{number(count)} more #{what}")
+  defp left_out(_count, _what), do: :ok
+
+  defp count(1, one), do: "1 #{one}"
+  defp count(number, one), do: "#{number(number)} #{one}s"
+  defp count(1, one, _many), do: "1 #{one}"
+  defp count(number, _one, many), do: "#{number(number)} #{many}"
+
+  defp took(%{microseconds: microseconds}, events) do
+    rate = if microseconds > 0, do: " (#{number(div(events * 1_000_000, microseconds))} events/s)", else: ""
+    " in #{:erlang.float_to_binary(microseconds / 1_000_000, decimals: 2)} s#{rate}"
+  end
+
+  # A name that comes from a file may hold what a terminal would obey.
+  defp puts(text), do: text |> String.replace(~r/[\x00-\x1f\x7f-\x{9f}]/u, "?") |> IO.puts()
+
+  defp show(columns, last) do
+    fn counts ->
+      now = System.monotonic_time(:millisecond)
+
+      if now - :counters.get(last, 1) >= @every do
+        :counters.put(last, 1, now)
+        IO.write(:stderr, ["\r", counts |> line() |> String.slice(0, columns - 1) |> String.pad_trailing(columns - 1)])
+      end
+
+      :ok
+    end
+  end
+
+  defp shown_at(now) do
+    last = :counters.new(1, [])
+    :counters.put(last, 1, now)
+    last
+  end
+
+  defp line(counts) do
+    {step, counts} = Map.pop(counts, :step)
+    text = Enum.map_join(counts, ", ", fn {name, count} -> "#{number(count)} #{name}" end)
+    if step, do: "#{step}: #{text}", else: text
+  end
+
+  defp clear, do: if(match?({:ok, _}, :io.columns(:standard_error)), do: IO.write(:stderr, "\r\e[K"), else: :ok)
+
+  # The supervisors above wrap the reason in theirs.
+  defp find(%Error{} = error), do: error
+  defp find(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> find()
+  defp find([head | tail]), do: find(head) || find(tail)
+  defp find(_other), do: nil
+end

@@ -1,0 +1,128 @@
+defmodule EventSeal.Export do
+  @moduledoc """
+  Writes a store's flows as interchange files (FORMAT.md, "Interchange"), one flow a file, for `EventSeal.Interchange` or
+  any other verifier to check.
+
+  Settled and fixed events go out; the pool is no part of the chain and stays. The stored bytes are read block by block,
+  so memory stays bounded by a block; the host may go on writing meanwhile.
+  """
+
+  alias EventSeal.{Chain, Error, Interchange, Record, Store}
+  alias EventSeal.Chain.Entry
+  alias EventSeal.Export.FileName
+
+  defstruct flows: 0, events: 0, in_pool: 0, bytes: 0, microseconds: 0
+
+  @type t :: %__MODULE__{
+          flows: non_neg_integer,
+          events: non_neg_integer,
+          in_pool: non_neg_integer,
+          bytes: non_neg_integer,
+          microseconds: non_neg_integer
+        }
+
+  @page 1_000
+
+  @doc """
+  Exports every flow of the store into the folder `out`, which is made if it is not there. A file of an earlier export of
+  the same flow is replaced, whole, when the new one is.
+
+  Options: `:progress` (a function of `%{flows: count, events: count}`). What is reported: `flows`, `events`, `in_pool`
+  (events left out since they are still in the pool), `bytes` written, `microseconds`.
+  """
+  @spec run(Store.t(), Path.t(), keyword) :: {:ok, t} | {:error, Error.t()}
+  def run(store, out, opts \\ []) do
+    started = System.monotonic_time(:microsecond)
+    progress = Keyword.get(opts, :progress, fn _ -> :ok end)
+
+    with :ok <- posix(File.mkdir_p(out), out),
+         {:ok, report} <- pages(store, out, nil, %__MODULE__{}, progress) do
+      {:ok, %{report | microseconds: System.monotonic_time(:microsecond) - started}}
+    end
+  end
+
+  defp pages(store, out, cursor, report, progress) do
+    case Store.flows(store, cursor, @page) do
+      {:ok, []} ->
+        {:ok, report}
+
+      {:ok, flows} ->
+        with {:ok, report} <- each(flows, report, &flow(store, out, &1, &2, progress)),
+             do: pages(store, out, List.last(flows), report, progress)
+
+      {:error, _} = error ->
+        error
+    end
+  end
+
+  defp flow(store, out, flow, report, progress) do
+    with {:ok, head} <- Store.head(store, flow),
+         {:ok, blocks} <- Store.blocks(store, flow, {1, head.fixed}),
+         {:ok, bytes} <- write(Path.join(out, FileName.of(flow)), &lines(&1, head, blocks)) do
+      {settled, in_pool} = Enum.split_with(head.entries, &match?({_, :tail, _, _}, &1))
+
+      report = %{
+        report
+        | flows: report.flows + 1,
+          events: report.events + head.fixed + length(settled),
+          in_pool: report.in_pool + length(in_pool),
+          bytes: report.bytes + bytes
+      }
+
+      progress.(Map.take(report, [:flows, :events]))
+      {:ok, report}
+    end
+  end
+
+  defp lines(put, head, blocks) do
+    with {:ok, line} <- Interchange.header(head.genesis, head.closed),
+         {:ok, bytes} <- put.(line, 0),
+         {:ok, bytes} <- each(blocks, bytes, &block(put, &1, &2)),
+         {:ok, tail} <- tail(head) do
+      if tail, do: container(put, tail, bytes), else: {:ok, bytes}
+    end
+  end
+
+  defp block(put, piece, bytes), do: with({:ok, block} <- Store.read(piece), do: container(put, block, bytes))
+  defp container(put, container, bytes), do: with({:ok, lines} <- Interchange.lines(container), do: put.(lines, bytes))
+
+  defp tail(head) do
+    entries = for {_seq, :tail, meta, data} <- head.entries, do: entry(meta, data)
+    Chain.tail(head.genesis, head.last_block, entries)
+  end
+
+  defp entry(meta, data) do
+    {n, frame, hash, provisional} = Record.decode_tail(meta)
+    <<euid::binary-16, _::binary>> = frame
+    %Entry{n: n, euid: euid, frame: frame, hash: hash, provisional: provisional, body: data}
+  end
+
+  # Under its own name a file is whole, or not there.
+  defp write(path, fun) do
+    part = path |> Path.dirname() |> Path.join(".part")
+
+    with {:ok, file} <- posix(:file.open(part, [:raw, :binary, :write]), part) do
+      written =
+        fun.(fn text, bytes ->
+          with :ok <- posix(:file.write(file, text), part), do: {:ok, bytes + IO.iodata_length(text)}
+        end)
+
+      closed = posix(:file.close(file), part)
+      with {:ok, bytes} <- written, :ok <- closed, :ok <- posix(File.rename(part, path), path), do: {:ok, bytes}
+    end
+  end
+
+  defp each(list, acc, fun) do
+    Enum.reduce_while(list, {:ok, acc}, fn item, {:ok, acc} ->
+      case fun.(item, acc) do
+        {:ok, _} = ok -> {:cont, ok}
+        {:error, _} = error -> {:halt, error}
+      end
+    end)
+  end
+
+  defp posix({:error, reason}, path),
+    do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
+
+  defp posix(ok, _path), do: ok
+end

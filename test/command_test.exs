@@ -1,0 +1,243 @@
+defmodule EventSeal.CommandTest do
+  # The commands as a user runs them: what they print, what they leave, and their exit status.
+  use ExUnit.Case, async: true
+
+  import ExUnit.CaptureIO
+
+  alias EventSeal.{Command, Import}
+  alias EventSeal.Export.FileName
+  alias EventSeal.Oracle.Json
+
+  doctest EventSeal.Import
+
+  @moduletag :tmp_dir
+  @sample "samples/movements.jsonl"
+
+  describe "the sample hospital" do
+    test "imports, verifies, exports and verifies again; nothing is lost, moved or doubled", %{tmp_dir: dir} do
+      [store, out] = paths(dir, ~w(store out))
+      assert {0, text} = command(:import, ["--dir", store, @sample])
+      assert text =~ "Imported 2,636 events of 100 flows from 1 file"
+      assert text =~ "2,636 added, 0 were there already"
+
+      assert {0, text} = command(:verify, ["--dir", store])
+      assert text =~ "100 flows"
+      assert text =~ "2,636 events: 2,336 fixed, 300 provisional"
+      assert text =~ "2,636 bodies verified, 0 not shown"
+
+      assert {0, text} = command(:export, ["--dir", store, "--out", out])
+      assert text =~ "Exported 2,636 events of 100 flows"
+      files = Path.wildcard(out <> "/*")
+      assert length(files) == 100
+      assert {0, text} = command(:verify, ["--file" | files])
+      assert text =~ "2,636 events: 2,336 fixed, 300 provisional"
+
+      for {flow, lines} <- Enum.group_by(lines(@sample), & &1["flow"]),
+          do: assert(exported(out, flow) == Enum.map(lines, &what/1))
+    end
+
+    test "importing again adds nothing", %{tmp_dir: dir} do
+      [store] = paths(dir, ~w(store))
+      assert {0, _} = command(:import, ["--dir", store, @sample])
+      assert {0, text} = command(:import, ["--dir", store, @sample])
+      assert text =~ "0 added, 2,636 were there already"
+      assert {0, text} = command(:verify, ["--dir", store])
+      assert text =~ "2,636 events: 2,336 fixed, 300 provisional"
+    end
+
+    test "an import that was interrupted goes on, in order", %{tmp_dir: dir} do
+      [store, out] = paths(dir, ~w(store out))
+      name = :"import_#{System.unique_integer([:positive])}"
+      {:ok, first} = EventSeal.start_link(name: name, store: {EventSeal.Store.Disk, dir: store}, pool_window: 0)
+
+      # The first thousand events, as the interrupted run had them.
+      digest = :crypto.hash(:sha256, File.read!(@sample))
+
+      batch =
+        for {line, number} <- Enum.with_index(Enum.take(lines(@sample), 1_000), 1) do
+          {"place", place} = Enum.at(line["where"] || %{"place" => nil}, 0)
+          event = %{when: line["when"], where: place && {:place, place}, kind: line["kind"], body: line["body"]}
+          {line["flow"], event, euid: Import.euid(digest, number)}
+        end
+
+      assert {:ok, _} = EventSeal.append_many(name, batch)
+      Supervisor.stop(first)
+
+      assert {0, text} = command(:import, ["--dir", store, @sample])
+      assert text =~ "1,636 added, 1,000 were there already"
+      assert {0, _} = command(:export, ["--dir", store, "--out", out])
+
+      for {flow, lines} <- Enum.group_by(lines(@sample), & &1["flow"]),
+          do: assert(exported(out, flow) == Enum.map(lines, &what/1))
+    end
+
+    test "both suites", %{tmp_dir: dir} do
+      [store, out] = paths(dir, ~w(store out))
+      assert {0, _} = command(:import, ["--dir", store, "--suite", "blake3", @sample])
+      assert {0, _} = command(:export, ["--dir", store, "--out", out])
+      [file | _] = files = Path.wildcard(out <> "/*")
+      assert hd(lines(file))["suite"] == "blake3"
+      assert {0, _} = command(:verify, ["--file" | files])
+    end
+  end
+
+  describe "bad lines" do
+    @good ~s({"flow":"f","when":1,"where":null,"kind":"k","body":"x"})
+    @secret "Jane Roe"
+
+    test "are named by file, line, field and rule, never by value; nothing is kept", %{tmp_dir: dir} do
+      [store, good, bad] = paths(dir, ~w(store good.jsonl bad.jsonl))
+      File.write!(good, @good <> "\n")
+
+      File.write!(bad, [
+        @good,
+        "\n\n",
+        ~s({"flow":"f","when":"#{@secret}","where":null,"kind":"k","body":"x"}\n),
+        ~s({"flow":"f","when":1,"where":null,"kind":"$close","body":"#{@secret}"}\n),
+        ~s({"flow":"f","when":1,"where":null,"kind":"k","body":"x","#{@secret}":1}\n),
+        ~s(#{@secret}\n),
+        @good
+      ])
+
+      assert {1, text} = command(:import, ["--dir", store, good, bad])
+      refute text =~ @secret
+      assert text =~ "#{bad} line 3: when: "
+      assert text =~ "#{bad} line 4: kind: must not begin with $"
+      assert text =~ "#{bad} line 5: "
+      assert text =~ "#{bad} line 6: "
+      refute text =~ ~r/line [127]:/
+      assert text =~ "4 bad lines in 2 files: nothing was imported."
+      assert {0, text} = command(:verify, ["--dir", store])
+      assert text =~ "nothing to verify"
+    end
+
+    test "are left out with --skip-bad, and the others keep their euids", %{tmp_dir: dir} do
+      [store, file] = paths(dir, ~w(store some.jsonl))
+      File.write!(file, [@good, "\nbad\n", @good, "\n"])
+      assert {0, text} = command(:import, ["--dir", store, "--skip-bad", file])
+      assert text =~ "1 bad line left out"
+      assert text =~ "2 added"
+      assert {0, text} = command(:import, ["--dir", store, "--skip-bad", file])
+      assert text =~ "0 added, 2 were there already"
+    end
+  end
+
+  describe "a fault" do
+    test "in the store is named, and the status is 1", %{tmp_dir: dir} do
+      [store] = paths(dir, ~w(store))
+      assert {0, _} = command(:import, ["--dir", store, @sample])
+      forge(store <> "/**/*.segment", ~s("procedure_code":"8696"), ~s("procedure_code":"8697"))
+      assert {1, text} = command(:verify, ["--dir", store])
+      assert text =~ "1 FAULT:"
+
+      assert text =~
+               ~r"patient/10001725, position 1, block 0: commitment\n    recorded    [0-9a-f]{64}\n    recomputed  [0-9a-f]{64}\n"
+    end
+
+    test "in the journal is damage, and the status is 1", %{tmp_dir: dir} do
+      [store] = paths(dir, ~w(store))
+      assert {0, _} = command(:import, ["--dir", store, @sample])
+      forge(store <> "/journal*", ~s("procedure_code":"8696"), ~s("procedure_code":"8697"))
+      assert {1, text} = command(:verify, ["--dir", store])
+      assert text =~ ~r/DAMAGE: \d+ damaged places? .*\n  journal.*, byte \d+: damaged_group/
+    end
+
+    test "in a file is named, and the status is 1", %{tmp_dir: dir} do
+      vector = "test/vectors/sha256-12.jsonl"
+      assert {0, _} = command(:verify, ["--file", vector])
+      forged = Path.join(dir, "forged.jsonl")
+      [header, first, second | rest] = vector |> File.read!() |> String.split("\n")
+
+      File.write!(
+        forged,
+        Enum.join([header, first, String.replace(second, ~s("revision":), ~s("revision":1)) | rest], "\n")
+      )
+
+      assert {1, text} = command(:verify, ["--file", vector, forged])
+      assert text =~ "position 2, block 0: event_hash"
+    end
+  end
+
+  describe "status 2" do
+    test "for what is not a command", %{tmp_dir: dir} do
+      for {command, args} <- [
+            import: [],
+            import: ["--dir", dir],
+            import: ["--dir", dir, "--suite", "md5", @sample],
+            import: ["--dir", dir, "--no-such", @sample],
+            export: ["--dir", dir],
+            verify: [],
+            verify: ["--dir", dir, "--file", @sample],
+            verify: ["stray"]
+          ] do
+        assert {2, text} = command(command, args)
+        assert text =~ "usage: event_seal.#{command}"
+      end
+    end
+
+    test "for what is not there, or not ours", %{tmp_dir: dir} do
+      none = Path.join(dir, "none")
+      assert {2, text} = command(:verify, ["--dir", none])
+      assert text =~ "event_seal: "
+      refute File.exists?(none)
+      assert {2, text} = command(:verify, ["--file", none])
+      assert text =~ none
+      assert {2, text} = command(:import, ["--dir", Path.join(dir, "store"), none])
+      assert text =~ none
+      File.write!(Path.join(dir, "notes.txt"), "not a store")
+      assert {2, _} = command(:export, ["--dir", dir, "--out", none])
+    end
+
+    test "for a store that another holds", %{tmp_dir: dir} do
+      [store] = paths(dir, ~w(store))
+      name = :"holder_#{System.unique_integer([:positive])}"
+      start_supervised!({EventSeal, name: name, store: {EventSeal.Store.Disk, dir: store}})
+      assert {2, text} = command(:import, ["--dir", store, @sample])
+      assert text =~ "held by another"
+      assert {:ok, _} = EventSeal.append(name, "f", %{when: 1, kind: "k"})
+      assert {0, text} = command(:verify, ["--dir", store])
+      assert text =~ "No fault" or text =~ "nothing to verify"
+    end
+  end
+
+  test "a task's exit status is the command's", %{tmp_dir: dir} do
+    verified = capture_io(fn -> Mix.Tasks.EventSeal.Verify.run(["--file", "test/vectors/sha256-4.jsonl"]) end)
+    assert verified =~ "No fault"
+
+    capture_io(:stderr, fn ->
+      assert catch_exit(Mix.Tasks.EventSeal.Verify.run(["--dir", Path.join(dir, "none")])) == {:shutdown, 2}
+    end)
+  end
+
+  # Both streams, since where a message goes is not the point here.
+  defp command(name, args) do
+    me = self()
+
+    text =
+      capture_io(fn ->
+        errors = capture_io(:stderr, fn -> send(me, {:status, apply(Command, name, [args])}) end)
+        IO.write(errors)
+      end)
+
+    assert_received {:status, status}
+    {status, text}
+  end
+
+  defp paths(dir, names), do: Enum.map(names, &Path.join(dir, &1))
+  defp lines(path), do: path |> File.stream!() |> Enum.map(&Json.decode!/1)
+  defp what(line), do: {line["when"], line["where"], line["kind"], line["body"]}
+
+  defp exported(out, flow) do
+    for %{"n" => _} = line <- lines(Path.join(out, FileName.of(flow))),
+        do: {line["when"], line["where"], line["kind"], Base.decode64!(line["body"])}
+  end
+
+  defp forge(pattern, text, instead) do
+    [{path, at} | _] =
+      for path <- Path.wildcard(pattern), {at, _} <- :binary.matches(File.read!(path), text), do: {path, at}
+
+    {:ok, file} = :file.open(path, [:raw, :binary, :read, :write])
+    :ok = :file.pwrite(file, at, instead)
+    :ok = :file.close(file)
+  end
+end
