@@ -4,11 +4,12 @@ defmodule EventSealTest do
 
   alias EventSeal.{Chain, Error, ManualClock, Store, Verdict}
 
-  @stores [{"Memory", Store.Memory}]
+  @stores [{"Memory", Store.Memory}, {"Disk", Store.Disk}]
 
   for {label, store} <- @stores do
     describe "over #{label}:" do
       @describetag store: store
+      @describetag :tmp_dir
       setup :start
 
       test "an event goes from the pool through the sandbox to a block", %{name: name, clock: clock} do
@@ -308,10 +309,13 @@ defmodule EventSealTest do
   defp start(context) do
     clock = ManualClock.start!()
     name = Module.concat(__MODULE__, "T#{System.unique_integer([:positive])}")
-    opts = [name: name, store: context.store, clock: clock] ++ Map.get(context, :options, [])
+    opts = [name: name, store: store(context), clock: clock] ++ Map.get(context, :options, [])
     start_supervised!({EventSeal, opts})
     %{name: name, clock: clock}
   end
+
+  defp store(%{store: Store.Disk, tmp_dir: dir}), do: {Store.Disk, dir: Path.join(dir, "store")}
+  defp store(%{store: store}), do: store
 
   defp vital(at), do: %{when: at, kind: "vital", body: "body #{at}"}
 

@@ -11,6 +11,9 @@ defmodule EventSeal.Writer do
   alias EventSeal.{Batch, Error, Flow, Instance, Store, Telemetry}
 
   @batch 4096
+  # Most of what a writer makes is binaries that live as long as their events are unsealed. Left to itself the VM collects
+  # the whole heap again and again for their sake: two thirds of all time, measured. In words: 32 MB of binaries, 4 MB.
+  @spawn_opt [min_bin_vheap_size: 4_000_000, min_heap_size: 500_000]
   # Flows with nothing to do stay for a while, since the next event of a flow often comes soon.
   @idle_flows 1024
   @idle_bytes 65_536
@@ -24,7 +27,7 @@ defmodule EventSeal.Writer do
   end
 
   @doc false
-  def start_link(name, index), do: GenServer.start_link(__MODULE__, {name, index})
+  def start_link(name, index), do: GenServer.start_link(__MODULE__, {name, index}, spawn_opt: @spawn_opt)
 
   @doc """
   Asks the writer of a flow (`EventSeal.Batch` has the requests); never exits.
