@@ -55,11 +55,16 @@ defmodule EventSeal.Store.Disk.Folder do
       false ->
         case Native.lock(path) do
           {:ok, lock} -> {:ok, lock}
-          {:error, :locked} when tries > 1 -> Process.sleep(10) && lock(path, tries - 1)
+          {:error, :locked} when tries > 1 -> lock_again(path, tries)
           {:error, :locked} -> {:error, Error.new(:locked)}
           {:error, reason} -> storage({:error, reason}, "lock")
         end
     end
+  end
+
+  defp lock_again(path, tries) do
+    Process.sleep(10)
+    lock(path, tries - 1)
   end
 
   defp owned(files, dir) do

@@ -33,9 +33,14 @@ defmodule EventSeal.Store.Disk.Reader do
         if tries > 0 and gone?(tables), do: :again, else: reraise(error, __STACKTRACE__)
     end
     |> case do
-      :again -> Process.sleep(5) && with_tables(name, fun, tries - 1)
+      :again -> with_tables_again(name, fun, tries)
       result -> result
     end
+  end
+
+  defp with_tables_again(name, fun, tries) do
+    Process.sleep(5)
+    with_tables(name, fun, tries - 1)
   end
 
   defp gone?(tables), do: :ets.info(tables.flows, :size) == :undefined
