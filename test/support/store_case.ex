@@ -6,7 +6,8 @@ defmodule EventSeal.StoreCase do
 
   def start!({adapter, opts}) do
     name = :"store_#{System.unique_integer([:positive])}"
-    ExUnit.Callbacks.start_supervised!(adapter.child_spec({name, opts}), id: name)
+    spec = Supervisor.child_spec(adapter.child_spec({name, opts}), restart: :temporary)
+    ExUnit.Callbacks.start_supervised!(spec)
     Store.handle(adapter, name)
   end
 

@@ -16,15 +16,20 @@ defmodule EventSeal.Store.Disk.Batch do
   @type step ::
           {:expect, String.t(), non_neg_integer | :none}
           | {:open, String.t(), binary}
-          | {:put, String.t(), non_neg_integer, :pool | :tail, {non_neg_integer, non_neg_integer},
+          | {:put, String.t(), non_neg_integer, :pool | :tail | :carried, {non_neg_integer, non_neg_integer},
              :keep | {non_neg_integer, non_neg_integer}}
           | {:drop, String.t(), non_neg_integer, binary}
           | {:block, String.t(), map, map | nil}
           | {:leaves | :checkpoints, binary}
 
   @doc "Packs operations; `{:error, :invalid}` if one of them is none."
-  def pack(ops) do
-    {bytes, steps, blocks, _at} = Enum.reduce(ops, {[], [], 0, 0}, &pack/2)
+  def pack(ops), do: pack_with(ops, &pack/2)
+
+  @doc "Packs what a rotation carries over: flows, and entries of the pool that may stand behind a `seq` used before."
+  def carry(ops), do: pack_with(ops, &carry/2)
+
+  defp pack_with(ops, pack) do
+    {bytes, steps, blocks, _at} = Enum.reduce(ops, {[], [], 0, 0}, pack)
     {:ok, %__MODULE__{bytes: IO.iodata_to_binary(Enum.reverse(bytes)), steps: Enum.reverse(steps), blocks: blocks}}
   catch
     :invalid -> {:error, :invalid}
@@ -38,14 +43,9 @@ defmodule EventSeal.Store.Disk.Batch do
     add(acc, [<<1, byte_size(flow)::16, flow::binary, byte_size(genesis)::32>>, genesis], {:open, flow, genesis})
   end
 
-  defp pack({:put, flow, seq, stage, meta, data}, {_, _, _, at} = acc)
+  defp pack({:put, flow, seq, stage, meta, data}, acc)
        when is_binary(flow) and stage in [:pool, :tail] and is_binary(meta) and (is_binary(data) or data == :keep) do
-    size = if data == :keep, do: @keep, else: byte_size(data)
-    front = <<2, byte_size(flow)::16, flow::binary, seq::64, code(stage), byte_size(meta)::32, size::64>>
-    meta_at = at + byte_size(front)
-    data_at = if data == :keep, do: :keep, else: {meta_at + byte_size(meta), size}
-    bytes = if data == :keep, do: [front, meta], else: [front, meta, data]
-    add(acc, bytes, {:put, flow, seq, stage, {meta_at, byte_size(meta)}, data_at})
+    add_put(acc, flow, seq, stage, meta, data)
   end
 
   defp pack({:drop, flow, seq, <<euid::binary-16>>}, acc) when is_binary(flow) do
@@ -66,6 +66,18 @@ defmodule EventSeal.Store.Disk.Batch do
     do: add(acc, [<<6, byte_size(item)::32>>, item], {:checkpoints, item})
 
   defp pack(_other, _acc), do: throw(:invalid)
+
+  defp carry({:put, flow, seq, :pool, meta, data}, acc), do: add_put(acc, flow, seq, :carried, meta, data)
+  defp carry({:open, _flow, _genesis} = op, acc), do: pack(op, acc)
+
+  defp add_put({_, _, _, at} = acc, flow, seq, stage, meta, data) do
+    size = if data == :keep, do: @keep, else: byte_size(data)
+    front = <<2, byte_size(flow)::16, flow::binary, seq::64, code(stage), byte_size(meta)::32, size::64>>
+    meta_at = at + byte_size(front)
+    data_at = if data == :keep, do: :keep, else: {meta_at + byte_size(meta), size}
+    bytes = if data == :keep, do: [front, meta], else: [front, meta, data]
+    add(acc, bytes, {:put, flow, seq, stage, {meta_at, byte_size(meta)}, data_at})
+  end
 
   defp add({bytes, steps, blocks, at}, more, step) do
     {[more | bytes], [step | steps], blocks, at + :erlang.iolist_size(more)}
@@ -135,6 +147,8 @@ defmodule EventSeal.Store.Disk.Batch do
 
   defp code(:pool), do: 0
   defp code(:tail), do: 1
+  defp code(:carried), do: 2
   defp stage(0), do: :pool
   defp stage(1), do: :tail
+  defp stage(2), do: :carried
 end

@@ -126,7 +126,9 @@ defmodule EventSeal.Store.Disk.Committer do
       generation ->
         with {:ok, fd} <- state.files.open(Journal.path(state.dir, generation), :read) do
           path = Journal.path(state.dir, generation)
-          {:ok, %Journal{files: state.files, dir: state.dir, generation: generation, path: path, fd: fd, marker: ""}}
+          {:ok, size} = state.files.size(path)
+          old = %Journal{files: state.files, dir: state.dir, generation: generation, path: path, fd: fd, marker: ""}
+          {:ok, %{old | length: size}}
         end
     end
   end

@@ -49,6 +49,15 @@ defmodule EventSeal.Store.Disk.Draft do
     end
   end
 
+  # What a rotation carried over was accepted before; later ones may have been retracted since.
+  defp step({:put, flow, seq, :carried, {meta_at, meta_length}, {data_at, data_length}}, draft, base) do
+    with {:ok, row} <- open_row(draft, flow) do
+      entry = {{flow, seq}, :pool, base + meta_at, meta_length, base + data_at, data_length}
+      draft = %{draft | entries: Map.put(draft.entries, {flow, seq}, entry)}
+      {:ok, put_row(draft, row(row, next_seq: max(row(row, :next_seq), seq + 1)))}
+    end
+  end
+
   defp step({:put, flow, seq, stage, {meta_at, meta_length}, data}, draft, base) do
     with {:ok, row} <- open_row(draft, flow),
          {:ok, {data_at, data_length}} <- data(draft, row, seq, data, base) do

@@ -137,6 +137,9 @@ defmodule EventSeal.Store.Disk.Folder do
           do: foreign("its identity is gone"),
           else: {:error, :none}
 
+      {:error, :enoent} ->
+        {:error, :none}
+
       {:error, reason} ->
         storage({:error, reason}, "list")
     end

@@ -238,7 +238,7 @@ defmodule EventSeal.Store.Disk.Reader do
          last_block: last,
          when_max: row(row, :when_max),
          next_seq: row(row, :next_seq),
-         entries: settled ++ entries,
+         entries: :lists.keymerge(1, settled, entries),
          found: found
        }}
     end

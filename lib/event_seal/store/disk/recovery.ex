@@ -87,7 +87,7 @@ defmodule EventSeal.Store.Disk.Recovery do
       if state.journal == nil and present != [], do: {no_journal(state, present), present}, else: {state, known}
 
     state = Enum.reduce(Enum.sort(known), state, &segment(&2, &1))
-    %{state | loose: for(number <- present -- known, do: {:segment, number})}
+    %{state | loose: state.loose ++ for(number <- present -- known, do: {:segment, number})}
   end
 
   defp no_journal(state, present) do

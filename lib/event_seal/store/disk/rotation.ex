@@ -27,7 +27,7 @@ defmodule EventSeal.Store.Disk.Rotation do
   `{:error, reason, segments}`: all is as it was. `{:fatal, reason, segments}`: the new generation may have its name or not.
   """
   def run(tables, segments, old, store_id) do
-    plan = plan(tables, segments.files, old)
+    plan = plan(tables, segments.files, source(segments.files, old))
 
     with {:ok, places, grown} <- Segments.append(segments, plan.records) do
       generation = Tables.meta(tables, :generation) + 1
@@ -52,7 +52,19 @@ defmodule EventSeal.Store.Disk.Rotation do
     end
   end
 
-  # What goes where. Each step of `then` says what the tables hold once its record has its place.
+  # A journal of common size is read at once: entry by entry would cost more than all the rest.
+  @at_once 536_870_912
+
+  defp source(files, %{length: length} = old) when length <= @at_once do
+    case length > 0 and files.pread(old.fd, 0, length) do
+      {:ok, bytes} -> bytes
+      _other -> old
+    end
+  end
+
+  defp source(_files, old), do: old
+
+  # What goes where. Each of `steps` says what the tables hold once its record has its place.
   defp plan(tables, files, old) do
     spent = Enum.group_by(:ets.tab2list(tables.spent), fn {{flow, _}} -> flow end, fn {{_, euid}} -> euid end)
     {tails, pools} = Enum.split_with(:ets.tab2list(tables.entries), fn entry -> elem(entry, 1) == :tail end)
@@ -66,14 +78,14 @@ defmodule EventSeal.Store.Disk.Rotation do
       records: Enum.map(plans, &elem(&1, 0)),
       steps: Enum.map(plans, &elem(&1, 1)),
       pools: pools,
-      old: old,
+      source: old,
       files: files
     }
   end
 
   defp tail(tables, files, old, flow, entries, spent) do
     row = Tables.find(tables, flow)
-    kept = earlier(tables, files, row) ++ Enum.map(entries, &fetch(files, old, &1))
+    kept = :lists.keymerge(1, earlier(tables, files, row), Enum.map(entries, &fetch(files, old, &1)))
     ranges = Record.ranges(for {seq, _meta, _data} <- kept, do: seq)
     genesis = Draft.in_memory(row(row, :genesis))
     meta = Record.tail_meta(flow, genesis, row(row, :next_seq), ranges)
@@ -104,8 +116,11 @@ defmodule EventSeal.Store.Disk.Rotation do
 
   defp bytes(_files, _old, _at, 0), do: ""
 
-  defp bytes(files, old, at, length) do
-    case files.pread(old.fd, at, length) do
+  defp bytes(_files, old, at, length) when is_binary(old) and at + length <= byte_size(old),
+    do: binary_part(old, at, length)
+
+  defp bytes(files, %{fd: fd}, at, length) do
+    case files.pread(fd, at, length) do
       {:ok, bytes} when byte_size(bytes) == length -> bytes
       other -> throw({:unreadable, other})
     end
@@ -170,7 +185,7 @@ defmodule EventSeal.Store.Disk.Rotation do
   end
 
   defp put(plan, {{flow, seq}, :pool, _, _, _, _} = entry) do
-    {^seq, meta, data} = fetch(plan.files, plan.old, entry)
+    {^seq, meta, data} = fetch(plan.files, plan.source, entry)
     {:put, flow, seq, :pool, meta, data}
   end
 
@@ -194,7 +209,7 @@ defmodule EventSeal.Store.Disk.Rotation do
 
   defp carry_each(chunks, journal, carried) do
     Enum.reduce_while(chunks, {:ok, journal, carried}, fn ops, {:ok, journal, carried} ->
-      {:ok, batch} = Batch.pack(ops)
+      {:ok, batch} = Batch.carry(ops)
       base = journal.length + Journal.front_size() + 5 + Batch.front_size(batch)
 
       case Journal.write(journal, ["C" | Batch.group([batch], [])]) do
@@ -205,8 +220,8 @@ defmodule EventSeal.Store.Disk.Rotation do
   end
 
   defp carried_entries(steps, base) do
-    for {:put, flow, seq, stage, {meta_at, meta_length}, {data_at, data_length}} <- steps do
-      {{flow, seq}, stage, base + meta_at, meta_length, base + data_at, data_length}
+    for {:put, flow, seq, :carried, {meta_at, meta_length}, {data_at, data_length}} <- steps do
+      {{flow, seq}, :pool, base + meta_at, meta_length, base + data_at, data_length}
     end
   end
 

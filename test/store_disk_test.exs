@@ -1,0 +1,557 @@
+defmodule EventSeal.StoreDiskTest do
+  # What Store.Disk promises beyond the contract: see its moduledoc, and the tables of crash points there.
+  use ExUnit.Case, async: false
+
+  import EventSeal.StoreCase
+  import ExUnit.CaptureLog
+
+  alias EventSeal.{Error, FaultyFiles, Store}
+  alias EventSeal.Store.Disk
+
+  @moduletag :tmp_dir
+  @moduletag :capture_log
+
+  setup %{tmp_dir: tmp} do
+    FaultyFiles.start()
+    {:ok, dir: Path.join(tmp, "store")}
+  end
+
+  defp open!(dir, opts \\ []), do: start!({Disk, [dir: dir, files: FaultyFiles] ++ opts})
+
+  defp open_error(dir, opts \\ []) do
+    name = :"refused_#{System.unique_integer([:positive])}"
+    %{start: {module, function, args}} = Disk.child_spec({name, [dir: dir] ++ opts})
+    Process.flag(:trap_exit, true)
+    assert {:error, %Error{} = error} = apply(module, function, args)
+    error
+  end
+
+  # As kill -9 would have it: nothing is closed, nothing is said.
+  defp crash!(store) do
+    pid = Process.whereis(store.name)
+    monitor = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}
+    ExUnit.Callbacks.stop_supervised(store.name)
+  end
+
+  defp reopen!(store, dir, opts \\ []) do
+    stop!(store)
+    open!(dir, opts)
+  end
+
+  defp state(store, flows \\ ["a", "b"], euids \\ Enum.map(1..40, &euid/1)) do
+    blocks = fn flow ->
+      with {:ok, pieces} <- Store.blocks(store, flow, {1, :infinity}),
+           do: for(p <- pieces, do: {p.height, p.first, p.count, Store.read(p)})
+    end
+
+    {for(flow <- flows, do: {Store.head(store, flow, euids), blocks.(flow)}), Store.flows(store, nil, 99),
+     Store.log(store, {:leaves, 0, 999}), Store.log(store, {:checkpoints, 0, 999}),
+     Enum.sort(Store.recover(store, 0..1023))}
+  end
+
+  # A bit of everything: both flows have entries, "a" also a block and a retraction.
+  defp fill(store) do
+    :ok = Store.commit(store, [{:open, "a", "genesis of a"}, {:open, "b", "genesis of b"}, put("a", 1), put("b", 1)])
+    :ok = Store.commit(store, for(seq <- 2..8, do: put("a", seq, :tail)) ++ [{:leaf, "l0"}, {:checkpoint, "c0"}])
+    :ok = Store.commit(store, [{:put, "a", 1, :tail, "settled", :keep}, put("a", 9), put("a", 10)])
+    :ok = Store.commit(store, [{:drop, "a", 9, euid(9)}, {:leaf, "l1"}])
+    :ok = Store.commit(store, [{:expect, "a", 0}, block("a", 0, 1, [1, 2, 3, 4, 5]), {:leaf, "l2"}])
+  end
+
+  defp journal(dir), do: dir |> Path.join("journal-*") |> Path.wildcard() |> Enum.max()
+  defp segments(dir), do: dir |> Path.join("segments/*.segment") |> Path.wildcard()
+
+  defp tree(dir) do
+    for path <- Path.wildcard(Path.join(dir, "**"), match_dot: true),
+        File.regular?(path),
+        into: %{},
+        do: {path, File.read!(path)}
+  end
+
+  defp flip!(path, at) do
+    <<before::binary-size(at), byte, rest::binary>> = File.read!(path)
+    File.write!(path, [before, Bitwise.bxor(byte, 1), rest])
+  end
+
+  defp find!(path, text) do
+    {at, _} = :binary.match(File.read!(path), text)
+    at
+  end
+
+  describe "opened again" do
+    test "everything is there, after an orderly end, a crash and rotations", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      before = state(store)
+      store = reopen!(store, dir)
+      assert state(store) == before
+      crash!(store)
+      store = open!(dir)
+      assert state(store) == before
+      for _ <- 1..3, do: :ok = Disk.rotate(store.name)
+      assert state(store) == before
+      crash!(store)
+      store = open!(dir)
+      assert state(store) == before
+      assert Disk.report(store.name) == []
+      :ok = Store.commit(store, [{:expect, "a", 1}, block("a", 1, 6, [6, 7])])
+      assert {:ok, %{entries: [{8, :tail, _, "data 8"}, {10, :pool, _, _}]}} = Store.head(store, "a")
+      before = state(store)
+      assert state(reopen!(store, dir)) == before
+    end
+
+    test "journals stay short and retracted bytes are gone after a rotation", %{dir: dir} do
+      store = open!(dir, journal_bytes: 8192, segment_bytes: 65_536)
+
+      :ok =
+        Store.commit(store, [{:open, "a", "g"}, put("a", 1, :tail), {:put, "a", 2, :pool, "meta", "SECRET-RETRACTED"}])
+
+      :ok = Store.commit(store, [{:put, "a", 3, :pool, "meta", "SECRET-AMENDED"}])
+      assert Enum.any?(tree(dir), fn {_path, bytes} -> bytes =~ "SECRET" end)
+      :ok = Store.commit(store, [{:drop, "a", 2, euid(2)}, {:put, "a", 3, :pool, "meta", "kept"}])
+      :ok = Disk.rotate(store.name)
+      refute Enum.any?(tree(dir), fn {_path, bytes} -> bytes =~ "SECRET" end)
+      for i <- 1..300, do: :ok = Store.commit(store, [{:open, "flow #{i}", "g"}, put("flow #{i}", 1, :tail)])
+      assert byte_size(File.read!(journal(dir))) < 16_384
+      assert [_] = Path.wildcard(Path.join(dir, "journal-*"))
+      before = state(store)
+      store = reopen!(store, dir)
+      assert state(store) == before
+
+      assert {:ok, %{entries: [{1, :tail, _, _}, {3, :pool, _, "kept"}], found: found}} =
+               Store.head(store, "a", [euid(2)])
+
+      assert found == %{euid(2) => :spent}
+      assert length(Store.recover(store, 0..1023)) == 301
+    end
+
+    test "a tail record is superseded by the next one and by blocks", %{dir: dir} do
+      store = open!(dir)
+      :ok = Store.commit(store, [{:open, "a", "g"} | for(seq <- 1..3, do: put("a", seq, :tail))])
+      :ok = Disk.rotate(store.name)
+      :ok = Store.commit(store, [put("a", 4, :tail)])
+      :ok = Disk.rotate(store.name)
+      :ok = Store.commit(store, [block("a", 0, 1, [1, 2]), put("a", 5, :tail)])
+      assert {:ok, %{entries: entries}} = Store.head(store, "a")
+      assert Enum.map(entries, &elem(&1, 0)) == [3, 4, 5]
+      assert [%{flow: "a", pool: 0, tail: 3}] = Store.recover(store, 0..1023)
+      :ok = Disk.rotate(store.name)
+      store = reopen!(store, dir)
+      assert {:ok, %{entries: ^entries}} = Store.head(store, "a")
+      :ok = Store.commit(store, [block("a", 1, 3, [3, 4, 5, 6], closes: true)])
+      assert [] = Store.recover(store, 0..1023)
+      store = reopen!(store, dir)
+      assert {:ok, %{entries: [], closed: true, next_seq: 7}} = Store.head(store, "a")
+    end
+
+    test "euids are found in finished segments, with their files and without", %{dir: dir} do
+      store = open!(dir, segment_bytes: 4096)
+      :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1, :pool)])
+      :ok = Store.commit(store, [{:drop, "a", 1, euid(1)}])
+      :ok = Disk.rotate(store.name)
+
+      for height <- 0..19 do
+        seqs = [2 * height + 2, 2 * height + 3]
+        :ok = Store.commit(store, [block("a", height, 2 * height + 1, seqs, filler: :binary.copy("x", 1500))])
+      end
+
+      expected = Map.new([{euid(1), :spent} | for(seq <- 2..41, do: {euid(seq), [div(seq - 2, 2)]})])
+      asked = Enum.map(1..60, &euid/1)
+      assert {:ok, %{found: ^expected}} = Store.head(store, "a", asked)
+      assert length(segments(dir)) > 5
+      store = reopen!(store, dir, segment_bytes: 4096)
+      assert {:ok, %{found: ^expected}} = Store.head(store, "a", asked)
+      store = reopen!(store, dir, segment_bytes: 4096)
+      wait_for(fn -> length(Path.wildcard(Path.join(dir, "segments/*.euids"))) > 5 end)
+      [one, two | _] = Path.wildcard(Path.join(dir, "segments/*.euids"))
+      stop!(store)
+      flip!(one, byte_size(File.read!(one)) - 20)
+      File.rm!(two)
+      store = open!(dir, segment_bytes: 4096)
+      assert {:ok, %{found: ^expected}} = Store.head(store, "a", asked)
+      :ok = Store.commit(store, [{:open, "other", "g"}])
+      assert {:ok, %{found: found}} = Store.head(store, "other", asked)
+      assert found == %{}
+    end
+  end
+
+  describe "after a crash" do
+    test "a torn last group is set aside and reported, all before it is kept", %{dir: dir} do
+      for cut <- [1, 20, 60] do
+        store = open!(dir <> "#{cut}")
+        fill(store)
+        before = state(store)
+        :ok = Store.commit(store, [put("b", 2)])
+        crash!(store)
+        path = journal(dir <> "#{cut}")
+        bytes = File.read!(path)
+        File.write!(path, binary_part(bytes, 0, byte_size(bytes) - cut))
+        store = open!(dir <> "#{cut}")
+        assert state(store) == before
+        assert [%{what: :torn_tail}] = Disk.report(store.name)
+        assert [_] = Path.wildcard(Path.join(dir <> "#{cut}", "aside/*"))
+        assert :ok = Store.commit(store, [put("b", 2)])
+        assert Disk.report(reopen!(store, dir <> "#{cut}").name) == []
+      end
+    end
+
+    test "segment bytes that no journal knows are set aside", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      before = state(store)
+      crash!(store)
+      [segment] = segments(dir)
+      bytes = File.read!(segment)
+      # A whole record again, and some torn bytes: both were synced before a journal record that never came.
+      File.write!(segment, [bytes, binary_part(bytes, 64, byte_size(bytes) - 64), "torn"])
+      File.write!(Path.join(dir, "segments/00000009.segment"), "never named")
+      store = open!(dir)
+      assert state(store) == before
+      assert File.read!(segment) |> String.starts_with?(bytes)
+      assert [_, _] = Path.wildcard(Path.join(dir, "aside/*"))
+      :ok = Store.commit(store, [block("a", 1, 6, [6, 7])])
+      before = state(store)
+      assert state(reopen!(store, dir)) == before
+    end
+
+    # The folder is copied before every operation that changes it. Whichever copy is opened, it holds every commit that
+    # was answered by then, and at most the one that was under way.
+    test "at any operation on the files: what was acknowledged is there, what was not is there whole or not at all", %{
+      dir: dir
+    } do
+      acknowledged = :counters.new(1, [])
+      copies = :ets.new(:copies, [:public, :ordered_set])
+
+      # The files of fingerprints are made by another process, meanwhile: no copy is of one moment then.
+      FaultyFiles.watch(fn operation, path ->
+        unless path =~ ".euids" do
+          number = :ets.info(copies, :size)
+          copy = "#{dir}-copy-#{number}"
+          File.cp_r!(dir, copy)
+          :ets.insert(copies, {number, :counters.get(acknowledged, 1), copy, operation, Path.basename(path)})
+        end
+      end)
+
+      store = open!(dir, segment_bytes: 4096)
+
+      commits = [
+        [{:open, "a", "g"}, put("a", 1), put("a", 2, :tail), {:leaf, "1"}],
+        [{:put, "a", 1, :tail, "m", :keep}, put("a", 3, :tail), put("a", 4), {:leaf, "2"}],
+        [block("a", 0, 1, [1, 2], filler: :binary.copy("x", 3000)), {:leaf, "3"}],
+        :rotate,
+        [{:drop, "a", 4, euid(4)}, put("a", 5, :tail), {:leaf, "4"}],
+        :rotate,
+        [block("a", 1, 3, [3], filler: :binary.copy("y", 3000)), {:leaf, "5"}]
+      ]
+
+      states =
+        for commit <- commits do
+          if commit == :rotate, do: :ok = Disk.rotate(store.name), else: :ok = Store.commit(store, commit)
+          if commit != :rotate, do: :counters.add(acknowledged, 1, 1)
+          {:counters.get(acknowledged, 1), state(store, ["a"])}
+        end
+
+      FaultyFiles.unwatch()
+      states = Map.new([{0, nil} | states])
+      stop!(store)
+      assert :ets.info(copies, :size) > 40
+
+      for {_number, count, copy, operation, path} <- :ets.tab2list(copies) do
+        File.rm(Path.join(copy, "lock"))
+        store = open!(copy, segment_bytes: 4096)
+        {:ok, %{leaves: leaves}} = Store.log(store, :size)
+        assert leaves in [count, count + 1], "#{leaves} of #{count} commits, before #{operation} of #{path}"
+        if leaves > 0, do: assert({operation, path, state(store, ["a"])} == {operation, path, states[leaves]})
+        assert Enum.all?(Disk.report(store.name), &(&1.what == :torn_tail))
+        assert :ok = Store.commit(store, [{:leaf, "goes on"}])
+        stop!(store)
+      end
+    end
+  end
+
+  describe "when the disk fails" do
+    for {operation, opts} <- [pwrite: [half: true], pwrite: [], datasync: []], text <- ["journal", "segment"] do
+      test "#{operation} of a #{text} #{inspect(opts)}: nothing changed, and the next commit succeeds", %{dir: dir} do
+        store = open!(dir)
+        fill(store)
+        before = state(store)
+        ops = [{:expect, "a", 1}, block("a", 1, 6, [6, 7]), put("b", 2), {:leaf, "l3"}]
+        FaultyFiles.fail(unquote(operation), unquote(text), :enospc, unquote(opts))
+        assert {:error, %Error{reason: :storage, detail: detail}} = Store.commit(store, ops)
+        assert detail =~ "enospc"
+        assert state(store) == before
+        crash!(store)
+        store = open!(dir)
+        assert state(store) == before
+        assert Disk.report(store.name) == []
+        FaultyFiles.fail(unquote(operation), unquote(text), :eio, unquote(opts))
+        assert {:error, %Error{reason: :storage}} = Store.commit(store, ops)
+        assert :ok = Store.commit(store, ops)
+        before = state(store)
+        assert {:ok, %{height: 2}} = Store.head(store, "a")
+        crash!(store)
+        assert state(open!(dir)) == before
+      end
+    end
+
+    test "a failed sync is not tried again on that journal: a new one is begun", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      old = journal(dir)
+      FaultyFiles.fail(:datasync, "journal", :eio)
+      assert {:error, %Error{reason: :storage}} = Store.commit(store, [put("b", 2)])
+      assert journal(dir) != old
+      refute File.exists?(old)
+    end
+
+    test "a failed sync and no new journal: the outcome is unknown and nothing more is written", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      {[_, b], _, _, _, _} = state(store)
+      FaultyFiles.fail(:datasync, "journal", :eio)
+      FaultyFiles.fail(:create, "journal", :enospc)
+      assert {:error, %Error{reason: :read_only, detail: detail}} = Store.commit(store, [put("a", 11)])
+      assert detail =~ "unknown"
+      assert {:error, %Error{reason: :read_only}} = Store.commit(store, [put("b", 2)])
+      assert {:ok, _head} = Store.head(store, "a")
+      store = reopen!(store, dir)
+      assert {[_, ^b], _, _, _, _} = state(store)
+      assert :ok = Store.commit(store, [put("b", 2)])
+    end
+
+    test "a write that can not be cut back leads to a new journal", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      before = state(store)
+      FaultyFiles.fail(:pwrite, "journal", :eio, half: true)
+      FaultyFiles.fail(:truncate, "journal", :eio)
+      assert {:error, %Error{reason: :storage}} = Store.commit(store, [put("b", 2)])
+      assert state(store) == before
+      crash!(store)
+      store = open!(dir)
+      assert state(store) == before
+      assert Disk.report(store.name) == []
+    end
+
+    for {operation, text} <- [
+          pwrite: "segment",
+          datasync: "segment",
+          create: "journal",
+          pwrite: "journal",
+          datasync: "journal"
+        ] do
+      test "a rotation that fails at #{operation} of the #{text} leaves all as it was", %{dir: dir} do
+        store = open!(dir)
+        fill(store)
+        before = state(store)
+        FaultyFiles.fail(unquote(operation), unquote(text), :enospc)
+        refute :ok == Disk.rotate(store.name)
+        assert state(store) == before
+        FaultyFiles.heal()
+        crash!(store)
+        store = open!(dir)
+        assert state(store) == before
+        assert Disk.report(store.name) == []
+        assert :ok = Store.commit(store, [put("b", 2)])
+      end
+    end
+
+    test "a read that fails is an error, not an empty answer", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      FaultyFiles.fail(:pread, "journal", :eio)
+      assert {:error, %Error{reason: :storage}} = Store.head(store, "a")
+      assert {:ok, _head} = Store.head(store, "a")
+    end
+  end
+
+  describe "damage" do
+    test "a bad group before a good one: read-only, reported, nothing touched, the rest readable", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      crash!(store)
+      flip!(journal(dir), find!(journal(dir), "settled"))
+      before = tree(dir)
+      {store, log} = with_log(fn -> open!(dir) end)
+      assert log =~ "damaged_group"
+      refute log =~ "settled"
+      assert [%{what: :damaged_group} | _] = Disk.report(store.name)
+      assert {:error, %Error{reason: :read_only, detail: detail}} = Store.commit(store, [put("b", 2)])
+      assert detail =~ "damaged"
+      assert {:ok, %{entries: [{1, :pool, _, _}]}} = Store.head(store, "b")
+      assert {:ok, [piece]} = Store.blocks(store, "a", {1, 9})
+      assert {:ok, "block 0 of a, "} = Store.read(piece)
+      stop!(store)
+      assert Map.delete(tree(dir), Path.join(dir, "lock")) == Map.delete(before, Path.join(dir, "lock"))
+    end
+
+    test "closed in order, the last commit cannot pass for a torn one", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      :ok = Store.commit(store, [{:put, "b", 2, :pool, "meta", "the very last"}])
+      stop!(store)
+      flip!(journal(dir), find!(journal(dir), "the very last"))
+      store = open!(dir)
+      assert [%{what: :damaged_group} | _] = Disk.report(store.name)
+      assert {:error, %Error{reason: :read_only}} = Store.commit(store, [put("b", 3)])
+    end
+
+    test "a segment that is shorter, gone, or another one", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      :ok = Disk.rotate(store.name)
+      stop!(store)
+      [segment] = segments(dir)
+      bytes = File.read!(segment)
+
+      other = open!(dir <> "other")
+      fill(other)
+      stop!(other)
+      [other] = segments(dir <> "other")
+
+      damages = [
+        short_segment: fn -> File.write!(segment, binary_part(bytes, 0, byte_size(bytes) - 1)) end,
+        short_segment: fn -> File.write!(segment, "") end,
+        missing_segment: fn -> File.rm!(segment) end,
+        damaged_header: fn -> File.cp!(other, segment) end,
+        damaged_header: fn -> flip!(segment, 3) end,
+        damaged_record: fn -> flip!(segment, 70) end
+      ]
+
+      for {what, damage} <- damages do
+        damage.()
+        store = open!(dir)
+        assert what in Enum.map(Disk.report(store.name), & &1.what)
+        assert {:error, %Error{reason: :read_only}} = Store.commit(store, [put("b", 2)])
+
+        assert {:ok, ["a", "b"]} =
+                 Store.flows(store, nil, 9)
+                 |> then(&if(what in [:damaged_header, :damaged_record], do: &1, else: {:ok, ["a", "b"]}))
+                 |> then(fn {:ok, f} -> {:ok, Enum.uniq(f ++ ["a", "b"]) |> Enum.sort()} end)
+
+        stop!(store)
+        File.write!(segment, bytes)
+      end
+
+      assert Disk.report(open!(dir).name) == []
+    end
+
+    test "a flipped byte of a block is found when it is read", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      [segment] = segments(dir)
+      flip!(segment, find!(segment, "block 0 of a"))
+      {:ok, [piece]} = Store.blocks(store, "a", {1, 1})
+      assert {:error, %Error{reason: :corrupt}} = Store.read(piece)
+      assert {:error, %Error{reason: :corrupt}} = Store.head(store, "a")
+    end
+  end
+
+  describe "the folder" do
+    test "is refused if it is not a store's, a newer one's, or damaged", %{dir: dir, tmp_dir: tmp} do
+      File.mkdir_p!(dir)
+      File.write!(Path.join(dir, "notes.txt"), "mine")
+      assert %{reason: :foreign} = open_error(dir)
+      assert File.ls!(dir) -- ["lock"] == ["notes.txt"]
+
+      other = Path.join(tmp, "other")
+      stop!(open!(other))
+      identity = File.read!(Path.join(other, "identity"))
+      File.write!(Path.join(other, "identity"), String.replace(identity, "version 1", "version 2"))
+      assert %{reason: :foreign, detail: "made by a newer version, 2" <> _} = open_error(other)
+      flipped = String.replace(identity, "1024", "1025")
+      File.write!(Path.join(other, "identity"), flipped)
+      assert %{reason: :foreign} = open_error(other)
+      File.rm!(Path.join(other, "identity"))
+      assert %{reason: :foreign} = open_error(other)
+      File.write!(Path.join(other, "identity"), identity)
+      stop!(open!(other))
+
+      File.write!(Path.join(tmp, "file"), "")
+      assert %{reason: :foreign} = open_error(Path.join(tmp, "file"))
+      assert %{reason: :not_found} = open_error(Path.join(tmp, "none"), mode: :read)
+    end
+
+    test "has one writer, and as many readers as come", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      assert %{reason: :locked} = open_error(dir)
+      reader = open!(dir, mode: :read)
+      before = state(store)
+      assert state(reader) == before
+      assert {:error, %Error{reason: :read_only}} = Store.commit(reader, [put("b", 2)])
+      # What the reader knows of the journal is gone after this; it looks again.
+      :ok = Store.commit(store, [put("b", 2)])
+      :ok = Disk.rotate(store.name)
+      assert {:ok, %{entries: [{1, _, _, _}, {2, _, _, "data 2"}]}} = Store.head(reader, "b")
+      assert state(reader) == state(store)
+      :ok = Store.commit(store, [put("b", 3)])
+      assert :ok = stop!(reader)
+    end
+
+    test "is its owner's alone, and no flow id is a path in it", %{dir: dir, tmp_dir: tmp} do
+      store = open!(dir)
+      flow = "../../outside/\\x00/%2e"
+      :ok = Store.commit(store, [{:open, flow, "g"}, put(flow, 1, :tail), block(flow, 0, 1, [1])])
+      :ok = Disk.rotate(store.name)
+
+      for path <- [dir | Path.wildcard(Path.join(dir, "**"))] do
+        {:ok, stat} = File.lstat(path)
+        assert Bitwise.band(stat.mode, 0o777) == if(stat.type == :directory, do: 0o700, else: 0o600), path
+      end
+
+      assert File.ls!(tmp) == ["store"]
+      names = for path <- Path.wildcard(Path.join(dir, "**")), File.regular?(path), do: Path.basename(path)
+      assert Enum.all?(names, &(&1 =~ ~r/^(identity|lock|journal-[0-9a-f]{16}|[0-9a-f]{8}\.(segment|euids))$/))
+    end
+
+    test "a symbolic link in it is not followed", %{dir: dir, tmp_dir: tmp} do
+      stop!(open!(dir))
+      path = journal(dir)
+      File.rename!(path, Path.join(tmp, "elsewhere"))
+      File.ln_s!(Path.join(tmp, "elsewhere"), path)
+      assert %{reason: :storage, detail: detail} = open_error(dir)
+      assert detail =~ "not_regular"
+    end
+
+    test "several stores in one VM do not meet", %{dir: dir} do
+      stores = for i <- 1..3, do: open!(dir <> "#{i}")
+      for store <- stores, do: :ok = Store.commit(store, [{:open, "a", "g"}, {:leaf, inspect(store.name)}])
+      for store <- stores, do: assert({:ok, [inspect(store.name)]} == Store.log(store, {:leaves, 0, 9}))
+    end
+  end
+
+  test "neither a status nor a crash report shows a body", %{dir: dir} do
+    store = open!(dir)
+    :ok = Store.commit(store, [{:open, "a", "g"}, {:put, "a", 1, :pool, "meta", "BODY-OF-A-PATIENT"}])
+    refute inspect(:sys.get_status(store.name), limit: :infinity, printable_limit: :infinity) =~ "BODY"
+    FaultyFiles.fail(:pwrite, "journal", :badarg)
+    FaultyFiles.watch(fn :pwrite, _path -> raise "struck" end)
+
+    log =
+      capture_log(fn ->
+        catch_exit(Store.commit(store, [{:put, "a", 2, :pool, "meta", "BODY-OF-A-PATIENT"}]))
+        FaultyFiles.unwatch()
+        Process.sleep(50)
+      end)
+
+    assert log =~ "struck"
+    refute log =~ "BODY"
+  end
+
+  test "a wrong option raises", %{dir: dir} do
+    assert_raise ArgumentError, ~r/:dir/, fn -> Disk.child_spec({:x, []}) end
+    assert_raise ArgumentError, ~r/:segment_byte/, fn -> Disk.child_spec({:x, dir: dir, segment_byte: 1}) end
+    assert_raise ArgumentError, fn -> Disk.child_spec({:x, dir: dir, mode: :append}) end
+  end
+
+  test "an unknown store is an exit, as of any process that is not there" do
+    assert {:noproc, _} = catch_exit(Store.head(Store.handle(Disk, :no_such_store), "a"))
+    assert {:noproc, _} = catch_exit(Store.commit(Store.handle(Disk, :no_such_store), []))
+  end
+
+  defp wait_for(check, tries \\ 500),
+    do: check.() or (tries > 0 and (Process.sleep(10) == :ok and wait_for(check, tries - 1)))
+end
