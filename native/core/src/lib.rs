@@ -21,6 +21,7 @@ pub mod genesis;
 pub mod import;
 pub mod interchange;
 pub mod link;
+pub mod log;
 pub mod merkle;
 #[cfg(test)]
 mod reference;

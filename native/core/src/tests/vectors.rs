@@ -7,7 +7,8 @@ use crate::block::{Container, Entry, Sealing, pack_tail, seal};
 use crate::chain::{Links, settle};
 use crate::event::{self, Event, Where, salted_body};
 use crate::genesis::Genesis;
-use crate::reference::{self, h, pad64};
+use crate::log;
+use crate::reference;
 use crate::suite::{Digest, Suite};
 use crate::verify::{Expect, Run, Unwatched, verify};
 
@@ -365,12 +366,26 @@ fn links_are_restored_behind_every_block() {
     }
 }
 
+/// RFC 6962's own definition, recursive.
+fn log_root(leaves: &[Vec<u8>]) -> Digest {
+    use sha2::{Digest as _, Sha256};
+    match leaves {
+        [] => Sha256::digest([]).into(),
+        [leaf] => Sha256::digest([&[0], &leaf[..]].concat()).into(),
+        _ => {
+            let split = leaves.len().next_power_of_two() / 2;
+            let (left, right) = (log_root(&leaves[..split]), log_root(&leaves[split..]));
+            Sha256::digest([&[1], &left[..], &right].concat()).into()
+        }
+    }
+}
+
 #[test]
 fn log_leaves_and_roots() {
     let text = std::fs::read_to_string(directory().join("log.json")).unwrap();
     let log: Value = serde_json::from_str(&text).unwrap();
     let vectors = all();
-    let mut checked = 0;
+    let mut leaves = Vec::new();
     for leaf in log["leaves"].as_array().unwrap() {
         let data = unhex(&leaf["data"]);
         let Vector { flow, blocks, .. } = vectors
@@ -378,42 +393,56 @@ fn log_leaves_and_roots() {
             .find(|vector| vector.name == leaf["file"].as_str().unwrap())
             .unwrap();
         let n = u64::from_be_bytes(data[data.len() - 40..data.len() - 32].try_into().unwrap());
-        let mut expected = match leaf["kind"].as_str().unwrap() {
+        let made = match leaf["kind"].as_str().unwrap() {
             "block" => {
                 let line = blocks.iter().find(|line| block_of(line).last == n).unwrap();
-                let height = block_of(line).height.to_be_bytes();
-                [
-                    &[1, flow.suite.as_u8()],
-                    &flow.genesis()[..],
-                    &height,
-                    &n.to_be_bytes(),
+                log::block_leaf(
+                    flow.suite,
+                    &flow.genesis(),
+                    block_of(line).height,
+                    n,
                     &digest(&line["hash"]),
-                ]
-                .concat()
+                )
             }
             "tail" => {
                 assert_eq!(n as usize, flow.events.len());
-                [
-                    &[2, flow.suite.as_u8()],
-                    &flow.genesis()[..],
-                    &n.to_be_bytes(),
-                    &flow.provisional(n as i64),
-                ]
-                .concat()
+                log::tail_leaf(flow.suite, &flow.genesis(), n, &flow.provisional(n as i64))
             }
             kind => panic!("{kind}"),
         };
-        assert_eq!(data, expected);
-        expected.clear();
-        checked += 1;
+        assert_eq!(data, made);
+        leaves.push(data);
     }
-    assert!(checked > 20);
+    let roots = log["roots"].as_array().unwrap();
+    assert_eq!(roots.len(), leaves.len() + 1);
+    for (size, root) in roots.iter().enumerate() {
+        assert_eq!(log::root(&leaves[..size]), digest(root), "{size}");
+        assert_eq!(log_root(&leaves[..size]), digest(root), "{size}");
+    }
 }
 
+/// FORMAT.md's own values: the tags of the roles, and the flow of one event.
 #[test]
-fn contexts_are_what_format_1_says() {
-    // H of nothing in suite 1 is SHA-256(T ‖ T): the reference itself against a value from coreutils' sha256sum.
-    let empty = h(Suite::Sha256, "event-seal/1 flow", &pad64(&[]));
-    let hex: String = empty.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("flow_context.hex").trim());
+fn the_format_page_holds_the_values_that_are_hashed() {
+    use sha2::{Digest as _, Sha256};
+    let page = std::fs::read_to_string(directory().join("../../FORMAT.md")).unwrap();
+    for role in ["flow", "body", "event", "link", "provisional", "node", "block"] {
+        let tag = Sha256::digest(format!("event-seal/1 {role}"));
+        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(page.contains(&format!("| `{role}` | `{hex}` |")), "{role}");
+    }
+    let vector = read(&directory().join("sha256-1-closed.jsonl"));
+    let shown = [
+        &vector.header["genesis"],
+        &vector.events[0]["commitment"],
+        &vector.events[0]["hash"],
+    ];
+    let shown = shown.into_iter().chain([
+        &vector.events[0]["id"],
+        &vector.blocks[0]["hash"],
+        &vector.header["nonce"],
+    ]);
+    for value in shown.chain([&vector.events[0]["euid"], &vector.events[0]["salt"]]) {
+        assert!(page.contains(value.as_str().unwrap()), "{value}");
+    }
 }
