@@ -71,7 +71,7 @@ defmodule EventSeal do
       %{
         id: Writer,
         type: :supervisor,
-        start: {Supervisor, :start_link, [writers, [strategy: :one_for_one, max_restarts: 2 * length(writers)]]}
+        start: {Supervisor, :start_link, [writers, [strategy: :one_for_one, max_restarts: 100]]}
       }
     ]
 
@@ -278,25 +278,25 @@ defmodule EventSeal do
     verb(name, :verify, opts[:flow], fn instance ->
       with {:ok, _} <- if(opts[:flow], do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
            {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts) end) do
-        alarm(name, verdict, opts)
+        alarm(instance, verdict, opts)
         {:ok, verdict}
       end
     end)
   end
 
-  # Counts and a class only: flows are patients.
-  defp alarm(name, verdict, opts) do
+  # Counts and a class only: flows are patients. Where another handler was put in the place of OTP's, it is told alike.
+  defp alarm(instance, verdict, opts) do
     cond do
       Process.whereis(:alarm_handler) == nil ->
         :ok
 
       not Verdict.ok?(verdict) ->
-        :alarm_handler.clear_alarm({__MODULE__, name})
+        if Instance.alarm(instance, true), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
         [first | _] = verdict.faults
-        :alarm_handler.set_alarm({{__MODULE__, name}, %{faults: verdict.fault_count, first: first.class}})
+        :alarm_handler.set_alarm({{__MODULE__, instance.name}, %{faults: verdict.fault_count, first: first.class}})
 
       is_nil(opts[:flow]) ->
-        :alarm_handler.clear_alarm({__MODULE__, name})
+        if Instance.alarm(instance, false), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
 
       true ->
         :ok

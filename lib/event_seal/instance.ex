@@ -101,6 +101,10 @@ defmodule EventSeal.Instance do
   @spec now(t) :: integer
   def now(%{clock: {module, argument}} = instance), do: forward(instance.last, module.now(argument))
 
+  @doc "Notes whether the alarm is set; whether it was before."
+  @spec alarm(t, boolean) :: boolean
+  def alarm(instance, set?), do: :atomics.exchange(instance.last, 2, if(set?, do: 1, else: 0)) == 1
+
   @doc "The clock's monotonic time."
   @spec tick(t) :: integer
   def tick(%{clock: {module, argument}}), do: module.monotonic(argument)
@@ -120,7 +124,7 @@ defmodule EventSeal.Instance do
       clock: options[:clock],
       writers: writers,
       table: table,
-      last: :atomics.new(1, signed: true),
+      last: :atomics.new(2, signed: true),
       held: :atomics.new(2 * writers, signed: false)
     })
 
