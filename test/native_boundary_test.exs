@@ -38,7 +38,7 @@ defmodule EventSeal.NativeBoundaryTest do
 
   # Any text would do, and leave a file of that name behind.
   test "a lock takes nothing but a path" do
-    for wrong <- [nil, 1, :path, 'path', {"path"}, ["path"]], do: assert(outcome(:lock, [wrong]) == :argument_error)
+    for wrong <- [nil, 1, :path, ~c"path", {"path"}, ["path"]], do: assert(outcome(:lock, [wrong]) == :argument_error)
   end
 
   test "lists may be long", %{block: block} do

@@ -100,10 +100,10 @@ defmodule EventSeal.Verifier do
 
   # A range is checked alone: of what stands before and behind it nothing is said.
   defp known(head, nil), do: %{fixed: head.fixed, last: settled(head), closed: head.closed}
-  defp known(head, first..last), do: %{alone: first > 1, more: last < settled(head)}
+  defp known(head, first..last//_), do: %{alone: first > 1, more: last < settled(head)}
 
   defp span(nil), do: {1, :infinity}
-  defp span(first..last), do: {first, last}
+  defp span(first..last//_), do: {first, last}
 
   defp size({:binary, bytes}), do: byte_size(bytes)
   defp size({:file, _path, _offset, length}), do: length

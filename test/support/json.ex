@@ -11,7 +11,7 @@ defmodule EventSeal.Oracle.Json do
     value
   end
 
-  defp space(<<c, rest::binary>>) when c in ' \t\n\r', do: space(rest)
+  defp space(<<c, rest::binary>>) when c in ~c" \t\n\r", do: space(rest)
   defp space(rest), do: rest
 
   defp value("null" <> rest), do: {nil, rest}

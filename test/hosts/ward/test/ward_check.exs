@@ -5,7 +5,7 @@ defmodule WardTest do
     for bed <- 1..5, do: assert({:ok, %{euid: <<_::128>>}} = Ward.admit("anna", bed))
     assert {:ok, _} = Ward.seal("anna")
     assert Ward.stays("anna") == for(bed <- 1..5, do: "bed #{bed}")
-    assert {:ok, %{events: 5, fixed: 2, fault_count: 0}} = Ward.verify()
+    assert {:ok, %{events: 5, fixed: 2, fault_count: 0}} = EventSeal.verify(Ward.Events, flow: "patient/anna")
   end
 
   test "a wrong event is refused by name" do
