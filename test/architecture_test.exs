@@ -30,7 +30,7 @@ defmodule EventSeal.ArchitectureTest do
   ]
 
   # The core's modules, likewise: a file may use those above it in this list. Verification uses nothing of writing.
-  @core ~w(suite wire digest link merkle event genesis block verify chain interchange import reference tests lib)
+  @core ~w(suite wire digest link merkle log event genesis block verify chain interchange import reference tests lib)
 
   @writing [:open, :stamp, :frames, :settle, :settle_many, :seal, :close]
 

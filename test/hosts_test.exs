@@ -46,6 +46,22 @@ defmodule EventSeal.HostsTest do
     stop(desk)
   end
 
+  test "what the mix tasks do, the release does through eval", %{host: host, tmp: tmp} do
+    data = Path.join(tmp, "commands")
+    desk = start(host, data)
+    for bed <- 1..5, do: assert(ask(desk, "admit anna #{bed}") == "ok")
+    assert ask(desk, "seal anna") == "ok"
+    stop(desk)
+
+    assert {_, 0} = command(host, ~s|verify(["--dir", "#{data}"])|)
+    assert {_, 0} = command(host, ~s|export(["--dir", "#{data}", "--out", "out"])|)
+    [file] = Path.wildcard(Path.join(host.home, "out/*.jsonl"))
+    assert {_, 0} = command(host, ~s|verify(["--file", "#{file}"])|)
+    File.write!(file, file |> File.read!() |> String.replace("nurse/ines", "nurse/inez"))
+    assert {_, 1} = command(host, ~s|verify(["--file", "#{file}"])|)
+    assert {_, 2} = command(host, ~s|verify(["--dir", "nowhere"])|)
+  end
+
   defp mix(args, env, tmp) do
     variables = [{"MIX_ENV", env}, {"MIX_BUILD_PATH", Path.join([tmp, "build", env])}, {"WARD_DATA", nil}]
     {said, code} = System.cmd("mix", args, cd: @ward, env: variables, stderr_to_stdout: true)
@@ -59,6 +75,9 @@ defmodule EventSeal.HostsTest do
     for tool <- @tools, found = System.find_executable(tool), do: File.ln_s!(found, Path.join(bin, tool))
     bin
   end
+
+  defp command(host, call),
+    do: run(host, [Path.join(host.release, "bin/ward"), "eval", "System.halt(EventSeal.Command.#{call})"])
 
   defp run(host, command),
     do: System.cmd("/usr/bin/env", bare(host) ++ command, cd: host.home, stderr_to_stdout: true)
