@@ -372,6 +372,28 @@ fn any_range_of_a_flow_verifies_alone() {
 }
 
 #[test]
+fn a_range_that_says_it_begins_the_flow_and_does_not_is_named() {
+    let pieces = flow(Suite::Sha256, &WHENS, false, 1).pack(&[5, 1, 2]);
+    let alone = |change: fn(&mut Open)| {
+        let mut open = Open::of(&pieces[1]);
+        change(&mut open);
+        open.hash = open.header.digest();
+        let run = Run {
+            alone: true,
+            more: true,
+            ..run(1)
+        };
+        named(&check(&[open.pack()], run).faults)
+    };
+    assert_eq!(alone(|_| {}), []);
+    assert_eq!(alone(|open| open.header.height = 0), [("height", 6)]);
+    assert_eq!(
+        alone(|open| open.header.previous = open.header.genesis),
+        [("previous", 6)]
+    );
+}
+
+#[test]
 fn great_blocks_are_shared_among_cores_and_named_as_small_ones() {
     for count in [255, 256, 257, 511, 512, 513, 700] {
         let whens: Vec<i64> = (0..count as i64 + 3).map(|i| i * 7 % 1000).collect();

@@ -145,6 +145,8 @@ impl<S: Source + ?Sized> Linking<'_, S> {
         }
         if place.contiguous {
             edge.compare(checked, place.first, &mut note);
+        } else {
+            begins(checked, place.first, &mut note);
         }
         edge.pass(checked, place);
     }
@@ -457,6 +459,17 @@ impl Edge {
         if let Some(closed) = run.expect.closed.filter(|closed| *closed != self.closed && !lost) {
             note.add(self.n.max(1), FaultClass::Close, self.closed, closed);
         }
+    }
+}
+
+/// Height 0, first 1 and previous = G come together; with neighbours, these tell already.
+fn begins(checked: &Checked, first: u64, note: &mut Notes<'_>) {
+    let header = &checked.header;
+    if (header.height == 0) != (header.first == 1) {
+        note.add(first, FaultClass::Height, header.height, Datum::None);
+    }
+    if (header.previous == checked.genesis) != (header.first == 1) {
+        note.add(first, FaultClass::Previous, header.previous, Datum::None);
     }
 }
 
