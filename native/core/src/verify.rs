@@ -8,9 +8,14 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 mod edge;
+mod events;
 mod fault;
+mod fit;
+mod layers;
+mod order;
 mod piece;
 mod run;
+mod view;
 
 pub use edge::Edge;
 pub use fault::{Datum, Fault, FaultClass};
