@@ -76,6 +76,29 @@ defmodule EventSeal.ArchitectureTest do
     end
   end
 
+  test "every function that ARCHITECTURE.md names is there" do
+    page = File.read!("ARCHITECTURE.md")
+    functions = Regex.scan(~r/`([A-Z][\w.]*)\.([a-z_]+[?!]?)\/(\d)`/, page, capture: :all_but_first)
+    assert length(functions) > 15
+
+    for [module, name, arity] <- functions do
+      module = Module.concat([module])
+      assert Code.ensure_loaded?(module), inspect(module)
+
+      assert function_exported?(module, String.to_atom(name), String.to_integer(arity)),
+             "#{inspect(module)}.#{name}/#{arity}"
+    end
+
+    for [module, name] <- Regex.scan(~r/`event_seal_core::(\w+)::(\w+)`/, page, capture: :all_but_first) do
+      sources = Enum.filter(Path.wildcard("native/core/src/**/*.rs"), &(core_module(&1) == module))
+      assert Enum.any?(sources, &(code(&1) =~ ~r/pub fn #{name}\b/)), "#{module}::#{name}"
+    end
+
+    for [module] <- Regex.scan(~r/`(EventSeal[\w.]*)`/, page, capture: :all_but_first) do
+      assert Code.ensure_loaded?(Module.concat([module])), module
+    end
+  end
+
   defp modules do
     {:ok, modules} = :application.get_key(:event_seal, :modules)
     support = Path.wildcard("test/support/**/*.ex")
