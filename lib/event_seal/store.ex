@@ -84,7 +84,10 @@ defmodule EventSeal.Store do
 
   @doc "The handle of the store that runs under `name`; `name` is the atom that its `child_spec/1` was given."
   @spec handle(module, name) :: t
-  def handle(module, name) when is_atom(module) and is_atom(name), do: %__MODULE__{module: module, name: name}
+  def handle(module, name) when is_atom(module) and is_atom(name) do
+    Telemetry.load()
+    %__MODULE__{module: module, name: name}
+  end
 
   @doc "How many shards the flows are spread over: a number that never changes."
   @spec shards :: 1024

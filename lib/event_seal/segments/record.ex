@@ -86,7 +86,7 @@ defmodule EventSeal.Segments.Record do
 
   defp front(_bytes, rest, _check, record) when byte_size(rest) < record.meta_length do
     # A length that was hit by bit rot must not make the reader ask for gigabytes.
-    if record.meta_length > 1_048_576, do: :error, else: {:more, @fixed + record.meta_length}
+    if record.meta_length > 67_108_864, do: :error, else: {:more, @fixed + record.meta_length}
   end
 
   defp front(bytes, rest, check, record) do

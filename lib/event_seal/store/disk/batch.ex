@@ -13,6 +13,10 @@ defmodule EventSeal.Store.Disk.Batch do
 
   defstruct bytes: "", steps: [], blocks: 0
 
+  # Lengths of flows are written in 16 bits.
+  defguardp is_flow(flow) when is_binary(flow) and byte_size(flow) <= 0xFFFF
+  defguardp is_seq(seq) when is_integer(seq) and seq >= 0 and seq <= 0xFFFF_FFFF_FFFF
+
   @type step ::
           {:expect, String.t(), non_neg_integer | :none}
           | {:open, String.t(), binary}
@@ -35,24 +39,25 @@ defmodule EventSeal.Store.Disk.Batch do
     :invalid -> {:error, :invalid}
   end
 
-  defp pack({:expect, flow, height}, {bytes, steps, blocks, at}) when is_binary(flow) do
+  defp pack({:expect, flow, height}, {bytes, steps, blocks, at}) when is_flow(flow) do
     {bytes, [{:expect, flow, height} | steps], blocks, at}
   end
 
-  defp pack({:open, flow, genesis}, acc) when is_binary(flow) and is_binary(genesis) do
+  defp pack({:open, flow, genesis}, acc) when is_flow(flow) and is_binary(genesis) do
     add(acc, [<<1, byte_size(flow)::16, flow::binary, byte_size(genesis)::32>>, genesis], {:open, flow, genesis})
   end
 
   defp pack({:put, flow, seq, stage, meta, data}, acc)
-       when is_binary(flow) and stage in [:pool, :tail] and is_binary(meta) and (is_binary(data) or data == :keep) do
+       when is_flow(flow) and is_seq(seq) and stage in [:pool, :tail] and is_binary(meta) and
+              (is_binary(data) or data == :keep) do
     add_put(acc, flow, seq, stage, meta, data)
   end
 
-  defp pack({:drop, flow, seq, <<euid::binary-16>>}, acc) when is_binary(flow) do
+  defp pack({:drop, flow, seq, <<euid::binary-16>>}, acc) when is_flow(flow) and is_seq(seq) do
     add(acc, <<3, byte_size(flow)::16, flow::binary, seq::64, euid::binary>>, {:drop, flow, seq, euid})
   end
 
-  defp pack({:block, flow, info, block}, {bytes, steps, blocks, at}) when is_binary(flow) do
+  defp pack({:block, flow, info, block}, {bytes, steps, blocks, at}) when is_flow(flow) do
     record = Record.new("", info.euids, block)
     unless byte_size(info.euids) == 16 * info.count, do: throw(:invalid)
     sealed = %{record: record, prints: Fingerprints.of(flow, info.euids)}

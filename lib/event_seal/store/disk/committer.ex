@@ -193,7 +193,7 @@ defmodule EventSeal.Store.Disk.Committer do
   end
 
   def handle_call({:commit, _batch}, _from, state), do: {:reply, {:error, state.refuses}, state}
-  def handle_call({:run, fun}, _from, state), do: {:reply, fun.(), state}
+  def handle_call({:run, fun}, _from, state), do: {:reply, fun.(state.tables), state}
 
   def handle_call(:rotate, _from, %{refuses: nil} = state) do
     case rotation(state) do

@@ -40,10 +40,17 @@ defmodule EventSeal.Store.Disk.Folder do
 
   defp made(files, dir) do
     case File.stat(dir) do
-      {:ok, %{type: :directory}} -> :ok
-      {:ok, _other} -> foreign("not a folder")
-      {:error, :enoent} -> storage(files.make_dir(dir), "make folder")
-      {:error, reason} -> storage({:error, reason}, "folder")
+      {:ok, %{type: :directory}} ->
+        :ok
+
+      {:ok, _other} ->
+        foreign("not a folder")
+
+      {:error, :enoent} ->
+        storage(with(:ok <- files.make_dir(dir), do: files.sync_dir(Path.dirname(dir))), "make folder")
+
+      {:error, reason} ->
+        storage({:error, reason}, "folder")
     end
   end
 

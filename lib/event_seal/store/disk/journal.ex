@@ -54,16 +54,20 @@ defmodule EventSeal.Store.Disk.Journal do
     end
   end
 
-  @doc "Syncs a new generation and gives it its name: from then on it is the journal."
+  @doc """
+  Syncs a new generation and gives it its name: from then on it is the journal.
+
+  `{:error, reason}`: it is not. `{:fatal, reason}`: it may be, now or once the power has gone.
+  """
   def publish(%{files: files} = journal) do
     path = path(journal.dir, journal.generation)
 
     with {:ok, journal} <- write(journal, "R"),
-         :ok <- files.datasync(journal.fd),
-         :ok <- files.rename(journal.path, path),
-         journal = %{journal | path: path},
-         :ok <- files.sync_dir(journal.dir) do
-      {:ok, journal}
+         :ok <- files.datasync(journal.fd) do
+      case with(:ok <- files.rename(journal.path, path), do: files.sync_dir(journal.dir)) do
+        :ok -> {:ok, %{journal | path: path}}
+        {:error, reason} -> {:fatal, reason}
+      end
     end
   end
 
@@ -99,13 +103,14 @@ defmodule EventSeal.Store.Disk.Journal do
   Folds over the good groups of a generation: `fun.(kind, payload behind the kind, its offset, acc)`.
 
   What was found goes with the result: `torn`, the offset from which on there is nothing good; `damaged`, the offsets of
-  bad groups that stand before good ones; `ready` and `closed`, whether those groups were seen.
+  bad groups that stand before good ones; `ready`, whether that group was seen; `size`, how far it was read: at most to
+  `limit`, since beside a writer the file grows.
   """
-  def fold(files, path, {generation, store_id}, acc, fun) do
+  def fold(files, path, {generation, store_id}, acc, fun, limit \\ :infinity) do
     with {:ok, size} <- files.size(path),
          {:ok, fd} <- files.open(path, :read) do
       try do
-        scan(%{files: files, fd: fd, size: size, fun: fun}, generation, store_id, acc)
+        scan(%{files: files, fd: fd, size: min(size, limit), fun: fun}, generation, store_id, acc)
       after
         files.close(fd)
       end
@@ -113,7 +118,7 @@ defmodule EventSeal.Store.Disk.Journal do
   end
 
   defp scan(file, generation, store_id, acc) do
-    found = %{torn: nil, damaged: [], ready: false, closed: false, sequence: 0, size: file.size}
+    found = %{torn: nil, damaged: [], ready: false, sequence: 0, size: file.size}
 
     case marker(file, generation, store_id) do
       {:ok, marker} -> walk(Map.put(file, :marker, marker), @header, found, acc)
@@ -154,8 +159,7 @@ defmodule EventSeal.Store.Disk.Journal do
   end
 
   defp noted(found, ?R), do: %{found | ready: true}
-  defp noted(found, ?E), do: %{found | closed: true}
-  defp noted(found, _kind), do: %{found | closed: false}
+  defp noted(found, _kind), do: found
 
   # A bad group: is there a good one behind it?
   defp resume(file, at, found, acc) do

@@ -47,8 +47,7 @@ defmodule EventSeal.Store.Disk.Reader do
 
   @doc "Asks the store's process, since this reads the rows of many flows, which no snapshot spans."
   def recover(name, shards) do
-    tables = handle(name)
-    GenServer.call(name, {:run, fn -> waiting(tables, shards) end}, :infinity)
+    GenServer.call(name, {:run, fn tables -> waiting(tables, shards) end}, :infinity)
   end
 
   defp waiting(tables, shards) do
@@ -182,11 +181,18 @@ defmodule EventSeal.Store.Disk.Reader do
   end
 
   defp head_of(tables, name, flow, euids) do
-    take = fn -> take(tables, flow, euids) end
-
-    case with :busy <- Tables.snapshot(tables, flow, take), do: {:ok, GenServer.call(name, {:run, take}, :infinity)} do
+    case Tables.snapshot(tables, flow, fn -> take(tables, flow, euids) end) do
       {:ok, nil} -> {:error, Error.new(:not_found)}
       {:ok, taken} -> build(tables, taken, euids)
+      :busy -> head_at_rest(name, flow, euids)
+    end
+  end
+
+  # A flow that is written without a pause: the one who writes it reads it in between.
+  defp head_at_rest(name, flow, euids) do
+    case GenServer.call(name, {:run, fn tables -> {tables, take(tables, flow, euids)} end}, :infinity) do
+      {_tables, nil} -> {:error, Error.new(:not_found)}
+      {tables, taken} -> build(tables, taken, euids)
     end
   end
 

@@ -227,9 +227,16 @@ defmodule EventSeal.Store.Disk.Recovery do
 
   defp replay(state) do
     path = Journal.path(state.dir, state.generation)
-    {:ok, state, _found} = Journal.fold(state.files, path, {state.generation, state.store_id}, state, &replay/4)
-    :ets.insert(state.tables.meta, {:generation, state.generation})
-    state
+    limit = state.journal.size
+
+    case Journal.fold(state.files, path, {state.generation, state.store_id}, state, &replay/4, limit) do
+      {:ok, state, _found} ->
+        :ets.insert(state.tables.meta, {:generation, state.generation})
+        state
+
+      {:error, reason} ->
+        throw({:unreadable, reason})
+    end
   end
 
   defp replay(?C, payload, at, state) do

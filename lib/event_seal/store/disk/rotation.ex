@@ -34,15 +34,12 @@ defmodule EventSeal.Store.Disk.Rotation do
 
       case write(tables, grown, store_id, generation, plan) do
         {:ok, journal, carried} ->
-          case Journal.publish(journal) do
-            {:ok, journal} ->
-              adopt(tables, plan, places, carried, generation)
-              forget(tables.dir, grown.files, old, generation)
-              {:ok, journal, grown}
+          adopt(tables, plan, places, carried, generation)
+          forget(tables.dir, grown.files, old, generation)
+          {:ok, journal, grown}
 
-            {:error, reason} ->
-              {:fatal, reason, grown}
-          end
+        {:fatal, reason} ->
+          {:fatal, reason, grown}
 
         {:error, reason} ->
           {:error, reason, Segments.roll_back(grown, segments)}
@@ -139,10 +136,14 @@ defmodule EventSeal.Store.Disk.Rotation do
 
   defp write(tables, segments, store_id, generation, plan) do
     with {:ok, journal} <- Journal.begin(segments.files, tables.dir, store_id, generation) do
-      with {:ok, journal} <- Journal.write(journal, base(segments)),
-           {:ok, journal, carried} <- carry(tables, journal, plan) do
-        {:ok, journal, carried}
+      with {:ok, written} <- Journal.write(journal, base(segments)),
+           {:ok, written, carried} <- carry(tables, written, plan),
+           {:ok, published} <- Journal.publish(written) do
+        {:ok, published, carried}
       else
+        {:fatal, reason} ->
+          {:fatal, reason}
+
         {:error, reason} ->
           Journal.close(journal)
           segments.files.delete(journal.path)
