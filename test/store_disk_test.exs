@@ -518,6 +518,38 @@ defmodule EventSeal.StoreDiskTest do
     end
   end
 
+  test "readers go on while the journal is rotated under them", %{dir: dir} do
+    store = open!(dir, segment_bytes: 8192)
+    reader = open!(dir, mode: :read)
+    :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1, :tail), put("a", 2)])
+    :ok = Disk.rotate(store.name)
+
+    writer =
+      Task.async(fn ->
+        for seq <- 3..60 do
+          :ok = Store.commit(store, [{:put, "a", seq - 1, :tail, "m", :keep}, put("a", seq), {:leaf, "#{seq}"}])
+          if rem(seq, 3) == 0, do: :ok = Disk.rotate(store.name)
+        end
+      end)
+
+    for _ <- 1..100, one <- [store, reader] do
+      case Store.head(one, "a") do
+        {:ok, %{entries: entries, next_seq: next}} ->
+          assert Enum.map(entries, &elem(&1, 0)) == Enum.to_list(1..(next - 1))
+
+        {:error, %Error{reason: :not_found}} when one == reader ->
+          :opened_before_it
+      end
+
+      {:ok, %{leaves: leaves}} = Store.log(store, :size)
+      {:ok, items} = Store.log(store, {:leaves, 0, leaves})
+      assert items == Enum.map(3..(leaves + 2)//1, &to_string/1)
+    end
+
+    Task.await(writer, :infinity)
+    assert state(open!(dir, mode: :read), ["a"]) == state(store, ["a"])
+  end
+
   test "neither a status nor a crash report shows a body", %{dir: dir} do
     store = open!(dir)
     :ok = Store.commit(store, [{:open, "a", "g"}, {:put, "a", 1, :pool, "meta", "BODY-OF-A-PATIENT"}])
