@@ -14,6 +14,7 @@ defmodule EventSeal.Batch do
   """
 
   alias EventSeal.{Chain, Error, Event, Flow, Store}
+  alias EventSeal.Flow.{Requests, Stages, Stored}
 
   @enforce_keys [:ctx, :flows]
   defstruct [:ctx, :flows, refused: %{}, replies: [], rest: [], ops: [], random: <<>>]
@@ -40,7 +41,7 @@ defmodule EventSeal.Batch do
     with {:ok, batch} <- requests |> touch(in_memory, ctx) |> accept(requests) |> frame(),
          {:ok, batch} <- settle(batch),
          {:ok, batch} <- seal(batch) do
-      ops = Enum.flat_map(batch.flows, fn {_id, flow} -> Flow.ops(flow) end)
+      ops = Enum.flat_map(batch.flows, fn {_id, flow} -> Stored.ops(flow) end)
       {:ok, %{batch | ops: ops, replies: Enum.map(batch.replies, &count(&1, batch.flows))}}
     end
   end
@@ -86,7 +87,7 @@ defmodule EventSeal.Batch do
 
   defp load(id, euids, ctx) do
     with {:ok, head} <- Store.head(ctx.store, id, euids),
-         {:ok, flow} <- Flow.load(head, ctx),
+         {:ok, flow} <- Stored.load(head, ctx),
          {:ok, known} <- known(head, ctx) do
       {:ok, flow, known}
     else
@@ -170,12 +171,15 @@ defmodule EventSeal.Batch do
     end
   end
 
-  defp ask(flow, {:append, _, draft, expect}, batch), do: Flow.append(flow, draft, expect, random(batch), batch.ctx)
-  defp ask(flow, {:close, _, draft, expect}, batch), do: Flow.close(flow, draft, expect, random(batch), batch.ctx)
-  defp ask(flow, {:amend, _, euid, changes, guard}, batch), do: Flow.amend(flow, euid, changes, guard, random(batch))
-  defp ask(flow, {:retract, _, euid, guard}, _batch), do: Flow.retract(flow, euid, guard)
+  defp ask(flow, {:append, _, draft, expect}, batch), do: Requests.append(flow, draft, expect, random(batch), batch.ctx)
+  defp ask(flow, {:close, _, draft, expect}, batch), do: Requests.close(flow, draft, expect, random(batch), batch.ctx)
+
+  defp ask(flow, {:amend, _, euid, changes, guard}, batch),
+    do: Requests.amend(flow, euid, changes, guard, random(batch))
+
+  defp ask(flow, {:retract, _, euid, guard}, _batch), do: Requests.retract(flow, euid, guard)
   defp ask(flow, {:due, _}, _batch), do: {:ok, flow}
-  defp ask(flow, {what, _}, _batch), do: Flow.finish(flow, what)
+  defp ask(flow, {what, _}, _batch), do: Requests.finish(flow, what)
 
   defp put({:ok, flow, receipt}, id, batch), do: {:ok, put_flow(batch, id, flow), {:ok, receipt}}
   defp put({:ok, flow}, id, batch), do: {:ok, put_flow(batch, id, flow), {:count, id}}
@@ -193,7 +197,7 @@ defmodule EventSeal.Batch do
 
   # One call packs all events of a suite.
   defp frame(batch) do
-    asked = for {id, flow} <- batch.flows, drafts = Flow.drafts(flow), drafts != [], do: {id, flow, drafts}
+    asked = for {id, flow} <- batch.flows, drafts = Stages.drafts(flow), drafts != [], do: {id, flow, drafts}
 
     asked
     |> Enum.group_by(fn {_id, flow, _drafts} -> flow.chain.suite end)
@@ -209,17 +213,20 @@ defmodule EventSeal.Batch do
 
   defp framed([{id, flow, drafts} | asked], frames, batch) do
     {own, frames} = Enum.split(frames, length(drafts))
-    framed(asked, frames, %{batch | flows: Map.put(batch.flows, id, Flow.framed(flow, own, batch.ctx))})
+    framed(asked, frames, %{batch | flows: Map.put(batch.flows, id, Stages.framed(flow, own, batch.ctx))})
   end
 
   defp settle(batch) do
     ready =
-      for {id, flow} <- batch.flows, {flow, frames} = Flow.ready(flow, batch.ctx), frames != [], do: {id, flow, frames}
+      for {id, flow} <- batch.flows,
+          {flow, frames} = Stages.ready(flow, batch.ctx),
+          frames != [],
+          do: {id, flow, frames}
 
     with {:ok, settled} <- Chain.settle_many(Enum.map(ready, fn {_id, flow, frames} -> {flow.chain, frames} end)) do
       flows =
         Enum.zip_reduce(ready, settled, batch.flows, fn {id, flow, _frames}, {chain, entries}, flows ->
-          Map.put(flows, id, Flow.settled(flow, chain, entries, batch.ctx))
+          Map.put(flows, id, Stages.settled(flow, chain, entries, batch.ctx))
         end)
 
       {:ok, %{batch | flows: flows}}
@@ -228,7 +235,7 @@ defmodule EventSeal.Batch do
 
   defp seal(batch) do
     Enum.reduce_while(batch.flows, {:ok, batch}, fn {id, flow}, {:ok, batch} ->
-      case Flow.seal(flow, batch.ctx) do
+      case Stages.seal(flow, batch.ctx) do
         {:ok, flow} -> {:cont, {:ok, %{batch | flows: Map.put(batch.flows, id, flow)}}}
         {:error, error} -> {:halt, {:error, error}}
       end

@@ -1,0 +1,103 @@
+defmodule EventSeal.Flow.Stored do
+  @moduledoc """
+  A flow and its store: the state from what is stored, and what a batch has the store keep.
+  """
+
+  alias EventSeal.{Chain, Error, Flow, Record}
+
+  @doc "A flow as the store has it (`EventSeal.Store.Head`). What settled since its last block is recomputed."
+  @spec load(map, Flow.ctx()) :: {:ok, Flow.t()} | {:error, Error.t()}
+  def load(head, ctx) do
+    {pooled, settled} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
+
+    with {:ok, chain} <- Chain.restore(head.genesis, head.last_block, head.when_max, Enum.map(settled, &entry/1)) do
+      flow = %Flow{
+        id: head.flow,
+        chain: chain,
+        opened: true,
+        complete: false,
+        next_seq: head.next_seq,
+        accepted: chain.n,
+        last_at: chain.recorded_at,
+        when_max: head.when_max
+      }
+
+      flow = settled |> Enum.map(fn {seq, _, _, _} -> seq end) |> Enum.zip(Enum.reverse(chain.open)) |> reopen(flow)
+      {:ok, pooled |> Enum.reduce(flow, &repool(&1, &2, ctx)) |> Flow.ripen(ctx)}
+    end
+  end
+
+  @doc "What the batch has the store keep, oldest first."
+  @spec ops(Flow.t()) :: [tuple]
+  def ops(%{step: step} = flow) do
+    preconditions(flow) ++
+      Enum.reverse(for({seq, euid} <- step.drops, do: {:drop, flow.id, seq, euid})) ++
+      tail_ops(flow) ++ pool_ops(flow) ++ Enum.reverse(step.blocks)
+  end
+
+  defp preconditions(%{opened: false, step: %{drafts: []}}), do: []
+
+  defp preconditions(%{opened: false} = flow),
+    do: [{:expect, flow.id, :none}, {:open, flow.id, flow.chain.genesis}]
+
+  defp preconditions(%{step: %{blocks: []}}), do: []
+  defp preconditions(flow), do: [{:expect, flow.id, flow.step.height}]
+
+  # What a block of the same commit takes up needs no entry of its own.
+  defp tail_ops(%{step: step} = flow) do
+    for {seq, entry, changed?} <- Enum.reverse(step.tail), seq > step.through do
+      meta = Record.encode_tail(entry.n, entry.frame, entry.hash, entry.provisional)
+      {:put, flow.id, seq, :tail, meta, if(changed?, do: entry.body, else: :keep)}
+    end
+  end
+
+  defp pool_ops(%{step: step} = flow) do
+    for euid <- Enum.reverse(step.changed), {seq, _, deadline, frame, body, _} <- [Map.get(flow.held, euid)] do
+      {:put, flow.id, seq, :pool, Record.encode_pool(deadline, frame), body}
+    end
+  end
+
+  defp entry({_seq, :tail, meta, data}) do
+    {n, frame, hash, provisional} = Record.decode_tail(meta)
+
+    %Chain.Entry{
+      n: n,
+      euid: Record.euid(frame),
+      frame: frame,
+      hash: hash,
+      provisional: provisional,
+      body: data
+    }
+  end
+
+  defp reopen(settled, flow) do
+    Enum.reduce(settled, flow, fn {seq, entry}, flow ->
+      <<_::binary-16, at::signed-64, _::binary>> = entry.frame
+      bytes = byte_size(entry.frame) + byte_size(entry.body)
+
+      %{
+        flow
+        | held: Map.put(flow.held, entry.euid, entry.n),
+          open: :queue.in({seq, entry.euid, bytes, at}, flow.open),
+          open_bytes: flow.open_bytes + bytes
+      }
+    end)
+  end
+
+  # Across a restart only the time of day says how much of the window is left: never more than the whole of it.
+  defp repool({seq, :pool, meta, body}, flow, ctx) do
+    {deadline, _revision, frame} = Record.decode_pool(meta)
+    tick = ctx.tick + min(max(deadline - ctx.at, 0), ctx.window)
+    euid = Record.euid(frame)
+
+    %{
+      flow
+      | held: Map.put(flow.held, euid, {seq, tick, deadline, frame, body, 0}),
+        pool: :queue.in({seq, euid, tick}, flow.pool),
+        waiting: flow.waiting + 1,
+        pool_bytes: flow.pool_bytes + byte_size(frame) + byte_size(body),
+        accepted: flow.accepted + 1,
+        last_at: Flow.latest(Record.recorded_at(frame), flow.last_at)
+    }
+  end
+end
