@@ -1,5 +1,6 @@
 //! An interchange file as packed containers that hold what the file *records*, so that the one verification names what
-//! is wrong with it. What cannot be packed is a fault here, and ends the reading; what came before it is packed.
+//! is wrong with it. What cannot be packed is a fault here, and ends the reading; the blocks that end before it are
+//! packed, and so are the unsealed events.
 
 use std::collections::HashMap;
 use std::ops::Range;
