@@ -51,13 +51,11 @@ defmodule EventSeal.CommandTest do
       {:ok, first} = EventSeal.start_link(name: name, store: {EventSeal.Store.Disk, dir: store}, pool_window: 0)
 
       # The first thousand events, as the interrupted run had them.
-      digest = :crypto.hash(:sha256, File.read!(@sample))
-
       batch =
         for {line, number} <- Enum.with_index(Enum.take(lines(@sample), 1_000), 1) do
           {"place", place} = Enum.at(line["where"] || %{"place" => nil}, 0)
           event = %{when: line["when"], where: place && {:place, place}, kind: line["kind"], body: line["body"]}
-          {line["flow"], event, euid: Import.euid(digest, number)}
+          {line["flow"], event, euid: Import.euid(digest(@sample), number)}
         end
 
       assert {:ok, _} = EventSeal.append_many(name, batch)
@@ -69,6 +67,20 @@ defmodule EventSeal.CommandTest do
 
       for {flow, lines} <- Enum.group_by(lines(@sample), & &1["flow"]),
           do: assert(exported(out, flow) == Enum.map(lines, &what/1))
+    end
+
+    test "what was retracted since stays retracted", %{tmp_dir: dir} do
+      [file, store] = paths(dir, ~w(three.jsonl store))
+      File.write!(file, for(n <- 1..3, do: ~s({"flow":"f","when":#{n},"where":null,"kind":"k","body":""}\n)))
+      name = :"import_#{System.unique_integer([:positive])}"
+      start_supervised!({EventSeal, name: name, store: {EventSeal.Store.Disk, dir: store}})
+
+      for n <- 1..3,
+          do: {:ok, _} = EventSeal.append(name, "f", %{when: n, kind: "k"}, euid: Import.euid(digest(file), n))
+
+      {:ok, _} = EventSeal.retract(name, "f", Import.euid(digest(file), 3))
+      assert {:ok, %{lines: 3, added: 0}} = Import.run(name, [file])
+      assert [1, 2] = name |> EventSeal.stream("f") |> Enum.map(& &1.when)
     end
 
     test "both suites", %{tmp_dir: dir} do
@@ -223,6 +235,7 @@ defmodule EventSeal.CommandTest do
     {status, text}
   end
 
+  defp digest(path), do: :crypto.hash(:sha256, File.read!(path))
   defp paths(dir, names), do: Enum.map(names, &Path.join(dir, &1))
   defp lines(path), do: path |> File.stream!() |> Enum.map(&Json.decode!/1)
   defp what(line), do: {line["when"], line["where"], line["kind"], line["body"]}

@@ -110,19 +110,28 @@ defmodule EventSeal.Import do
 
   defp check(paths, opts) do
     Enum.reduce_while(paths, {:ok, [], %__MODULE__{}}, fn path, {:ok, files, report} ->
-      case read(path, report, &check_batch(&1, &2, path, opts), opts) do
-        {:ok, report, digest} -> {:cont, {:ok, files ++ [{path, digest}], %{report | files: report.files + 1}}}
-        {:error, _} = error -> {:halt, error}
+      case read(path, {report, []}, &check_batch(&1, &2, path, opts), opts) do
+        {:ok, {report, marks}, digest} ->
+          file = %{path: path, digest: digest, marks: marks |> Enum.reverse() |> List.to_tuple()}
+          {:cont, {:ok, files ++ [file], %{report | files: report.files + 1}}}
+
+        {:error, _} = error ->
+          {:halt, error}
       end
     end)
   end
 
-  defp check_batch(parsed, report, path, opts) do
+  defp check_batch(parsed, {report, marks}, path, opts) do
     {bad_count, bad} = bad_lines(parsed, {report.bad_count, report.bad}, path)
     lines = report.lines + length(parsed) - (bad_count - report.bad_count)
     opts[:progress].(%{step: :check, events: lines})
-    {:ok, %{report | lines: lines, bad: bad, bad_count: bad_count}}
+    {:ok, {%{report | lines: lines, bad: bad, bad_count: bad_count}, mark(Enum.reverse(parsed)) ++ marks}}
   end
+
+  # One event of each batch, to find by it how far an earlier import came: the last whose euid the file's digest gives.
+  defp mark([{line, {:ok, {flow, draft}}} | _]) when elem(draft, 0) == nil, do: [{line, flow}]
+  defp mark([_ | parsed]), do: mark(parsed)
+  defp mark([]), do: []
 
   defp bad_lines(parsed, {count, kept}, path) do
     bad = for {line, {:error, {field, rule}}} <- parsed, do: %{file: path, line: line, field: field, rule: "#{rule}"}
@@ -137,25 +146,44 @@ defmodule EventSeal.Import do
 
   # `before` holds what each flow had accepted before its first line came: the difference is what was added.
   defp import_files(name, files, report, opts) do
-    with {:ok, before} <- each(files, %{}, &import_file(name, &1, &2, opts)),
+    with {:ok, {before, _done}} <- each(files, {%{}, 0}, &import_file(name, &1, &2, opts)),
          {:ok, now} <- seal(name, Map.keys(before), opts) do
       {:ok, %{report | flows: map_size(before), added: now - Enum.sum(Map.values(before))}}
     end
   end
 
-  defp import_file(name, {path, digest}, before, opts) do
-    case read(path, before, &import_batch(name, path, events(&1, digest), &2, opts), opts) do
-      {:ok, before, ^digest} -> {:ok, before}
-      {:ok, _before, _other} -> {:error, changed(path)}
+  defp import_file(name, %{path: path, digest: digest} = file, acc, opts) do
+    with {:ok, there} <- there(name, file, 0, tuple_size(file.marks)),
+         {:ok, acc, ^digest} <- read(path, acc, &import_batch(name, file, events(&1, digest), there, &2, opts), opts) do
+      {:ok, acc}
+    else
+      {:ok, _acc, _other_digest} -> {:error, changed(path)}
       {:error, _} = error -> error
     end
   end
 
-  defp import_batch(name, path, events, before, opts) do
+  # Lines go in in their order, so of those with a derived euid all up to one that is there are there: the last line known
+  # to be there, 0 if none is. A look at a few marks spares a look at every event.
+  defp there(_name, _file, low, low), do: {:ok, 0}
+
+  defp there(name, file, low, high) do
+    middle = div(low + high, 2)
+    {line, flow} = elem(file.marks, middle)
+
+    case EventSeal.event(name, flow, euid(file.digest, line)) do
+      {:ok, _event} -> with({:ok, later} <- there(name, file, middle + 1, high), do: {:ok, max(line, later)})
+      {:error, %Error{reason: :not_found}} -> there(name, file, low, middle)
+      {:error, _} = error -> error
+    end
+  end
+
+  defp import_batch(name, file, events, there, {before, done}, opts) do
+    new = Enum.reject(events, fn {line, _, _, euid} -> line <= there and euid == euid(file.digest, line) end)
+
     with {:ok, before} <- each(events, before, &first_sight(name, elem(&1, 1), &2)),
-         :ok <- append(name, path, events, @patience) do
-      opts[:progress].(%{step: :import, events: length(events)})
-      {:ok, before}
+         :ok <- append(name, file.path, new, @patience) do
+      opts[:progress].(%{step: :import, events: done + length(events)})
+      {:ok, {before, done + length(events)}}
     end
   end
 
@@ -176,6 +204,9 @@ defmodule EventSeal.Import do
     Process.sleep(10)
     append(name, path, events, patience - 1)
   end
+
+  # What was imported and then retracted stays retracted.
+  defp name_line(_name, _path, [_event], %Error{reason: :retracted}), do: :ok
 
   # A batch is refused whole, without its line. What stands before that line may go in, and was going to.
   defp name_line(_name, path, [{line, _, _, _}], error),
