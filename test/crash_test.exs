@@ -1,0 +1,121 @@
+defmodule EventSeal.CrashTest do
+  # A VM of its own is killed at random moments under load. After each restart every acknowledged event is there, in its
+  # stage and its order, and everything verifies. Nothing here depends on how fast the machine is.
+  use ExUnit.Case, async: false
+
+  alias EventSeal.{Error, Verdict}
+  alias EventSeal.Crash.{Load, Model}
+
+  @kills 20
+  @workers 6
+  @windows [0, 15, 60_000]
+  @disks [[], [journal_bytes: 65_536, segment_bytes: 262_144]]
+
+  @tag :tmp_dir
+  @tag timeout: 600_000
+  test "kill -9 under load loses nothing that was acknowledged", %{tmp_dir: dir} do
+    seed = ExUnit.configuration()[:seed]
+    :rand.seed(:exsss, {seed, 0, 0})
+    IO.puts("\nkill -9 under load: #{@kills} kills, seed #{seed}")
+    model = Enum.reduce(1..@kills, %Model{}, &round(&1, &2, dir, seed))
+    IO.puts("  #{model.acknowledged} acknowledged operations, #{map_size(model.flows)} flows: all there")
+    assert model.acknowledged > @kills * @workers
+  end
+
+  defp round(round, model, dir, seed) do
+    plan = plan(round, model, dir, seed)
+    kill_under_load(plan, Path.join(dir, "plan"), rem(round, 5) == 0)
+    model = Model.begin(model, plan.window)
+    model = Enum.reduce(plan.workers, model, &Model.replay(&2, Load.read_log(&1.log), plan.window))
+    {:ok, store} = Load.start(plan)
+    {model, wrong} = Model.check(model, found(), plan.window)
+    assert wrong == [], "seed #{seed}, round #{round}: #{inspect(Enum.take(wrong, 5), limit: 60)}"
+    assert {:ok, verdict} = EventSeal.verify(Load.name())
+    assert Verdict.ok?(verdict), "seed #{seed}, round #{round}: #{inspect(Enum.take(verdict.faults, 5))}"
+    spent(model)
+    Supervisor.stop(store)
+    model
+  end
+
+  defp plan(round, model, dir, seed) do
+    workers =
+      for id <- 1..@workers do
+        flows = Model.open_flows(model, id)
+        new = for more <- 1..max(3 - length(flows), 0)//1, do: {"worker#{id}/flow#{round}.#{more}", 1, []}
+        log = Path.join(dir, "log.#{round}.#{id}")
+        File.touch!(log)
+        %{id: id, flows: flows ++ new, next_flow: "#{round}.4", log: log}
+      end
+
+    %{
+      store: {EventSeal.Store.Disk, [dir: Path.join(dir, "store")] ++ Enum.at(@disks, rem(round, 2))},
+      window: Enum.random(@windows),
+      seed: seed,
+      round: round,
+      workers: workers
+    }
+  end
+
+  # Every fifth kill may come while the store is still being opened.
+  defp kill_under_load(plan, path, while_opening) do
+    File.write!(path, :erlang.term_to_binary(plan))
+    port = launch(path)
+    pid = await_line(port, ~r/^boot (\d+)$/)
+    unless while_opening, do: await_line(port, ~r/^(ready)$/)
+    Process.sleep(:rand.uniform(400))
+    {_, 0} = System.cmd("kill", ["-9", pid])
+    await_exit(port)
+  end
+
+  defp launch(path) do
+    paths = Enum.flat_map([:event_seal], &["-pa", &1 |> :code.lib_dir() |> Path.join("ebin")])
+    args = paths ++ ["-e", "EventSeal.Crash.Load.main(#{inspect(path)})"]
+
+    Port.open({:spawn_executable, System.find_executable("elixir")}, [
+      :binary,
+      :exit_status,
+      :stderr_to_stdout,
+      line: 4096,
+      args: args
+    ])
+  end
+
+  defp await_line(port, pattern) do
+    receive do
+      {^port, {:data, {_, line}}} ->
+        case Regex.run(pattern, line) do
+          [_, found] -> found
+          nil -> await_line(port, pattern)
+        end
+
+      {^port, {:exit_status, status}} ->
+        flunk("the VM ended by itself (#{status}) before it said #{inspect(pattern)}")
+    after
+      120_000 -> flunk("the VM never said #{inspect(pattern)}")
+    end
+  end
+
+  defp await_exit(port) do
+    receive do
+      {^port, {:exit_status, 137}} -> :ok
+      {^port, {:exit_status, status}} -> flunk("the VM ended by itself, with #{status}")
+      {^port, {:data, {_, _line}}} -> await_exit(port)
+    end
+  end
+
+  defp found do
+    for flow <- EventSeal.flows(Load.name()), into: %{} do
+      events = Enum.to_list(EventSeal.stream(Load.name(), flow))
+      {:ok, head} = EventSeal.head(Load.name(), flow)
+      {flow, {head, events}}
+    end
+  end
+
+  # A euid that was retracted stays spent.
+  defp spent(model) do
+    for {flow, %{closed: false, retracted: [{serial, euid} | _]}} <- Enum.take(model.flows, 20) do
+      assert {:error, %Error{reason: :retracted}} =
+               EventSeal.append(Load.name(), flow, Load.event(flow, serial, 0), euid: euid)
+    end
+  end
+end
