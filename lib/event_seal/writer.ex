@@ -9,6 +9,7 @@ defmodule EventSeal.Writer do
   use GenServer
 
   alias EventSeal.{Batch, Error, Flow, Instance, Store, Telemetry}
+  alias EventSeal.Writer.{Agenda, Watches}
 
   @batch 4096
   # Most of what a writer makes is binaries that live as long as their events are unsealed. Left to itself the VM collects
@@ -104,14 +105,12 @@ defmodule EventSeal.Writer do
       flows: %{},
       asked: [],
       size: 0,
-      dues: :gb_sets.new(),
-      due_of: %{},
+      agenda: %Agenda{},
       timer: nil,
       idle: %{},
       sizes: %{},
       held: {0, 0},
-      watches: %{},
-      watching: %{}
+      watches: %Watches{}
     }
 
     # Who asks from here on waits until every flow's timer stands again.
@@ -136,7 +135,7 @@ defmodule EventSeal.Writer do
 
   @impl true
   def handle_call({:watch, flow, euid, ref}, {pid, _}, state),
-    do: state |> put_watch(flow, euid, ref, pid) |> answer(:ok)
+    do: answer(%{state | watches: Watches.put(state.watches, flow, euid, ref, pid)}, :ok)
 
   def handle_call({:join, body, others, ops}, _from, state) do
     {events, bytes} = if ops == [], do: cost({:join, body, others, ops}), else: {0, 0}
@@ -151,12 +150,12 @@ defmodule EventSeal.Writer do
   end
 
   @impl true
-  def handle_cast({:unwatch, ref}, state), do: next(drop_watch(state, ref))
+  def handle_cast({:unwatch, ref}, state), do: next(%{state | watches: Watches.drop(state.watches, ref)})
 
   @impl true
   def handle_info(:timeout, state), do: next(run(state))
   def handle_info({:wake, due}, %{timer: {due, _}} = state), do: next(wake(%{state | timer: nil}))
-  def handle_info({:DOWN, ref, :process, _pid, _reason}, state), do: next(drop_monitor(state, ref))
+  def handle_info({:DOWN, ref, :process, _, _}, state), do: next(%{state | watches: Watches.down(state.watches, ref)})
   def handle_info(_other, state), do: next(state)
 
   # Elixir names this callback of OTP 25 from 1.17 on.
@@ -298,7 +297,7 @@ defmodule EventSeal.Writer do
   end
 
   defp adopt_flow({id, flow}, state) do
-    state = left(state, id, Flow.left(flow))
+    state = %{state | watches: Watches.left(state.watches, id, Flow.left(flow))}
     flow = Flow.committed(flow)
     {idle?, due, size} = {Flow.idle?(flow), Flow.due(flow, state.ctx), Flow.size(flow)}
 
@@ -343,40 +342,18 @@ defmodule EventSeal.Writer do
 
   defp settle_outcomes(store), do: Store.commit(store, [])
 
-  defp schedule(state, id, due) do
-    case state.due_of do
-      %{^id => ^due} -> state
-      %{^id => old} -> insert_due(%{state | dues: :gb_sets.delete({old, id}, state.dues)}, id, due)
-      _ -> insert_due(state, id, due)
-    end
-  end
-
-  defp insert_due(state, id, :infinity), do: %{state | due_of: Map.delete(state.due_of, id)}
-
-  defp insert_due(state, id, due),
-    do: %{state | dues: :gb_sets.insert({due, id}, state.dues), due_of: Map.put(state.due_of, id, due)}
+  defp schedule(state, id, due), do: %{state | agenda: Agenda.put(state.agenda, id, due)}
 
   # What is due is asked for like any other request.
   defp wake(state) do
-    tick = Instance.tick(state.instance)
-    {ids, dues} = take_due(state.dues, tick, [])
+    {ids, agenda} = Agenda.take(state.agenda, Instance.tick(state.instance))
     requests = Enum.map(ids, &{nil, {:due, &1}})
-    due_of = Map.drop(state.due_of, ids)
-    arm(%{state | dues: dues, due_of: due_of, asked: requests ++ state.asked, size: state.size + length(ids)})
-  end
-
-  defp take_due(dues, tick, ids) do
-    with false <- :gb_sets.is_empty(dues),
-         {{due, id}, rest} when due <= tick <- :gb_sets.take_smallest(dues) do
-      take_due(rest, tick, [id | ids])
-    else
-      _ -> {ids, dues}
-    end
+    arm(%{state | agenda: agenda, asked: requests ++ state.asked, size: state.size + length(ids)})
   end
 
   # One timer, for the earliest.
   defp arm(state) do
-    case next_due(state.dues) do
+    case Agenda.next(state.agenda) do
       nil -> state
       due when state.timer != nil and elem(state.timer, 0) <= due -> state
       due -> rearm(state, due)
@@ -387,44 +364,6 @@ defmodule EventSeal.Writer do
     if state.timer, do: clock.cancel(argument, elem(state.timer, 1))
     wait = min(max(due - clock.monotonic(argument), 0), @longest_wait)
     %{state | timer: {due, clock.send_after(argument, self(), {:wake, due}, wait)}}
-  end
-
-  defp next_due(dues) do
-    unless :gb_sets.is_empty(dues), do: dues |> :gb_sets.smallest() |> elem(0)
-  end
-
-  defp put_watch(state, flow, euid, ref, pid) do
-    watch = {pid, ref, Process.monitor(pid)}
-    watches = Map.update(state.watches, {flow, euid}, [watch], &[watch | &1])
-    %{state | watches: watches, watching: Map.put(state.watching, ref, {flow, euid})}
-  end
-
-  defp drop_watch(state, ref) do
-    case Map.pop(state.watching, ref) do
-      {nil, _} -> state
-      {key, watching} -> %{state | watching: watching, watches: remove_watch(state.watches, key, ref)}
-    end
-  end
-
-  defp remove_watch(watches, key, ref) do
-    {gone, left} = Enum.split_with(Map.fetch!(watches, key), fn {_pid, watched, _monitor} -> watched == ref end)
-    Enum.each(gone, fn {_pid, _ref, monitor} -> Process.demonitor(monitor, [:flush]) end)
-    if left == [], do: Map.delete(watches, key), else: Map.put(watches, key, left)
-  end
-
-  defp drop_monitor(state, monitor) do
-    refs = for {_key, list} <- state.watches, {_pid, ref, ^monitor} <- list, do: ref
-    Enum.reduce(refs, state, &drop_watch(&2, &1))
-  end
-
-  defp left(%{watches: watches} = state, _id, _euids) when map_size(watches) == 0, do: state
-
-  defp left(state, id, euids) do
-    for euid <- euids, {pid, ref, _} <- Map.get(state.watches, {id, euid}, []), reduce: state do
-      state ->
-        send(pid, {ref, :left})
-        drop_watch(state, ref)
-    end
   end
 
   defp ctx(state), do: Map.merge(state.ctx, %{at: Instance.now(state.instance), tick: Instance.tick(state.instance)})
