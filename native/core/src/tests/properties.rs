@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::clinic::{Flow, Kept, Open, flow, named, verdict};
+use super::tampering::parts;
 use crate::block::Container;
 use crate::suite::Suite;
 use crate::verify::{Edge, Unwatched, verify};
@@ -76,7 +77,7 @@ fn done(events: &mut Vec<Kept>, what: &Move, i: usize, j: usize, foreign: &Kept)
 static FOREIGN: LazyLock<Flow> = LazyLock::new(|| flow(Suite::Sha256, &[7, 8, 9], false, 9));
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, max_global_rejects: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_not_touched_is_whole((flow, sizes) in sealed()) {
@@ -88,18 +89,20 @@ proptest! {
     }
 
     #[test]
-    fn any_changed_byte_is_named_in_its_container(
-        (flow, sizes) in sealed(), at in any::<prop::sample::Index>(), flip in 1_u8..,
+    fn any_changed_byte_is_named_where_it_was_changed(
+        (flow, sizes) in sealed(), piece in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), flip in 1_u8..,
     ) {
         let mut pieces = flow.pack(&sizes);
-        let which = at.index(pieces.len());
-        let container = Container::decode(&pieces[which]).unwrap();
-        let (first, last) = (container.header().first, container.last());
+        let which = piece.index(pieces.len());
         let byte = at.index(pieces[which].len());
+        let part = parts(&pieces[which]).into_iter().find(|part| part.range.contains(&byte)).unwrap();
         pieces[which][byte] ^= flip;
         let found = named(&verdict(&pieces).faults);
         prop_assert!(!found.is_empty());
-        prop_assert!((first..=last + 3).contains(&found[0].1), "{:?}", found);
+        let (class, position) = found[0];
+        prop_assert_eq!(position, part.position, "{} at {}: {:?}", part.name, byte, found);
+        prop_assert!(part.classes.contains(&class), "{} at {}: {:?}", part.name, byte, found);
+        prop_assert!(!part.alone || found.len() == 1, "{} at {}: {:?}", part.name, byte, found);
     }
 
     #[test]
@@ -159,14 +162,14 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..2000), (flow, sizes) in sealed(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..40),
     ) {
         let _ = Container::decode(&bytes);
         let _ = Edge::decode(&bytes);
         let _ = crate::chain::Links::decode(&bytes);
         let mut pieces = flow.pack(&sizes);
-        for (at, byte) in changes {
-            let which = at.index(pieces.len());
+        for (piece, at, byte) in changes {
+            let which = piece.index(pieces.len());
             let at = at.index(pieces[which].len());
             pieces[which][at] = byte;
         }

@@ -15,17 +15,17 @@ fn pieces(suite: Suite, closed: bool) -> (Flow, Vec<Vec<u8>>) {
 }
 
 /// A part of a container's bytes, and what a change there must be named.
-struct Part {
-    name: &'static str,
-    range: Range<usize>,
-    classes: &'static [&'static str],
-    position: u64,
+pub struct Part {
+    pub name: &'static str,
+    pub range: Range<usize>,
+    pub classes: &'static [&'static str],
+    pub position: u64,
     /// Nothing else may be named.
-    alone: bool,
+    pub alone: bool,
 }
 
 /// Where everything stands, written down anew from FORMAT.md.
-fn parts(bytes: &[u8]) -> Vec<Part> {
+pub fn parts(bytes: &[u8]) -> Vec<Part> {
     let container = Container::decode(bytes).unwrap();
     let tail = container.is_tail();
     let (first, count) = (container.header().first, container.count());
