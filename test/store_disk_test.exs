@@ -417,7 +417,8 @@ defmodule EventSeal.StoreDiskTest do
         missing_segment: fn -> File.rm!(segment) end,
         damaged_header: fn -> File.cp!(other, segment) end,
         damaged_header: fn -> flip!(segment, 3) end,
-        damaged_record: fn -> flip!(segment, 70) end
+        damaged_record: fn -> flip!(segment, 70) end,
+        damaged_euids: fn -> flip!(segment, find!(segment, euid(3))) end
       ]
 
       for {what, damage} <- damages do
@@ -441,6 +442,44 @@ defmodule EventSeal.StoreDiskTest do
       {:ok, [piece]} = Store.blocks(store, "a", {1, 1})
       assert {:error, %Error{reason: :corrupt}} = Store.read(piece)
       assert {:error, %Error{reason: :corrupt}} = Store.head(store, "a")
+    end
+  end
+
+  # A flip may only be without any effect: the headers' zeros are slack. Every eleventh byte keeps this short.
+  test "a flipped byte anywhere is refused, reported, or an error when it is read; never another answer", %{dir: dir} do
+    store = open!(dir)
+    fill(store)
+    :ok = Disk.rotate(store.name)
+    :ok = Store.commit(store, [block("a", 1, 6, [6, 7]), put("b", 2), {:leaf, "l3"}])
+    good = state(store)
+    stop!(store)
+    files = for {path, bytes} <- tree(dir), Path.basename(path) != "lock", do: {path, bytes}
+
+    for {path, bytes} <- files, at <- 0..(byte_size(bytes) - 1)//11 do
+      for {path, bytes} <- files, do: File.write!(path, bytes)
+
+      for path <- Map.keys(tree(dir)) -- Enum.map(files, &elem(&1, 0)),
+          Path.basename(path) != "lock",
+          do: File.rm!(path)
+
+      flip!(path, at)
+      assert {Path.basename(path), at, outcome_of_opening(dir, good)} != {Path.basename(path), at, :another_answer}
+    end
+  end
+
+  defp outcome_of_opening(dir, good) do
+    Process.flag(:trap_exit, true)
+    %{start: {module, function, args}} = Disk.child_spec({:flipped, dir: dir})
+
+    with {:ok, pid} <- apply(module, function, args) do
+      found = {Disk.report(:flipped), state(Store.handle(Disk, :flipped))}
+      GenServer.stop(pid)
+
+      case found do
+        {[_ | _], _state} -> :reported
+        {[], ^good} -> :no_effect
+        {[], other} -> if inspect(other, limit: :infinity) =~ ":corrupt", do: :error, else: :another_answer
+      end
     end
   end
 

@@ -65,7 +65,7 @@ defmodule EventSeal.Store.Disk.Committer do
           Tables.delete(loaded.tables)
           load_beside(state, tries - 1)
         else
-          {:ok, show(state, loaded, nil)}
+          {:ok, show(state, loaded)}
         end
 
       {:error, _error} when tries > 0 ->
@@ -89,8 +89,7 @@ defmodule EventSeal.Store.Disk.Committer do
     end
   end
 
-  defp show(state, loaded, active) do
-    Recovery.prints(loaded.tables, loaded.segments, state.store_id, active)
+  defp show(state, loaded) do
     :ets.insert(state.name, [{:tables, loaded.tables}, {:notes, loaded.notes}])
     %{state | tables: loaded.tables, segments: loaded.segments, notes: loaded.notes}
   end
@@ -98,7 +97,7 @@ defmodule EventSeal.Store.Disk.Committer do
   # A store with a fault is shown as it is, and nothing in its folder is touched.
   defp begin({state, %{faults: [fault | _]} = loaded}) do
     Logger.error("EventSeal store #{inspect(state.name)} opens for reading only: #{describe(fault)}")
-    {:ok, %{show(state, loaded, nil) | refuses: read_only("stored bytes are damaged: #{describe(fault)}")}}
+    {:ok, %{show(state, loaded) | refuses: read_only("stored bytes are damaged: #{describe(fault)}")}}
   end
 
   defp begin({state, loaded}) do
@@ -106,7 +105,7 @@ defmodule EventSeal.Store.Disk.Committer do
 
     with :ok <- set_aside(loaded),
          {:ok, segments} <- Segments.resume(loaded.segments),
-         state = show(state, %{loaded | segments: segments}, number(segments)),
+         state = show(state, %{loaded | segments: segments}),
          {:ok, old} <- old_journal(state),
          {:ok, journal, segments} <- Rotation.run(state.tables, state.segments, old, state.store_id) do
       {:ok, started(%{state | segments: segments}, journal)}
@@ -399,8 +398,9 @@ defmodule EventSeal.Store.Disk.Committer do
   end
 
   defp fingerprint(segments, path, {_store_id, number, _length} = key, found) do
-    pairs = Recovery.pairs(segments.files, segments.dir, number, found)
-    with :ok <- Fingerprints.write(segments.files, path, key, pairs), do: Fingerprints.open(segments.files, path, key)
+    with {pairs, []} <- Recovery.pairs(segments.files, segments.dir, number, found),
+         :ok <- Fingerprints.write(segments.files, path, key, pairs),
+         do: Fingerprints.open(segments.files, path, key)
   end
 
   # One that failed is not tried again before the store is opened again: the table serves as well.

@@ -27,7 +27,7 @@ defmodule EventSeal.Store.Disk.Recovery do
 
     with {:ok, names} <- files.list(dir),
          {:ok, present} <- files.list(Folder.segments(dir)) do
-      {:ok, state |> lengths(names) |> segments(numbers(present)) |> replay() |> grown() |> finish()}
+      {:ok, state |> lengths(names) |> segments(numbers(present)) |> replay() |> grown() |> prints() |> finish()}
     else
       {:error, reason} -> {:error, reason}
     end
@@ -305,46 +305,60 @@ defmodule EventSeal.Store.Disk.Recovery do
 
   defp finish(state), do: %{state | notes: Enum.reverse(state.notes), faults: Enum.reverse(state.faults)}
 
-  @doc "The fingerprints of a segment: from the file beside it if it is finished, else from its records."
-  def prints(tables, segments, store_id, active) do
-    for {number, found} <- segments.known do
-      finished =
-        number != active &&
-          Fingerprints.open(segments.files, prints_path(segments, number), {store_id, number, found.length})
+  # Pass 5: the fingerprints of each segment, from the file beside it if it is finished, else from its records.
+  defp prints(state) do
+    last = state.segments.known |> Map.keys() |> Enum.max(fn -> nil end)
 
-      case finished do
-        {:ok, prints} -> :ets.insert(tables.segments, {number, :finished, prints})
-        _open -> open_prints(tables, segments, number, found)
-      end
-    end
+    Enum.reduce(Enum.sort(state.segments.known), state, fn {number, found}, state ->
+      prints(state, number, found, last)
+    end)
   end
 
-  defp open_prints(tables, segments, number, found) do
-    table = Tables.prints_table()
-    :ets.insert(tables.segments, {number, :open, table})
-    :ets.insert(table, pairs(segments.files, segments.dir, number, found))
+  defp prints(%{segments: segments, tables: tables} = state, number, found, last) do
+    active = number == last and found.length < segments.limit
+    key = {state.store_id, number, found.length}
+
+    case not active and Fingerprints.open(segments.files, prints_path(segments, number), key) do
+      {:ok, prints} ->
+        :ets.insert(tables.segments, {number, :finished, prints})
+        state
+
+      _open ->
+        table = Tables.prints_table()
+        :ets.insert(tables.segments, {number, :open, table})
+        {pairs, damaged} = pairs(segments.files, segments.dir, number, found)
+        :ets.insert(table, pairs)
+        Enum.reduce(damaged, state, &fault(&2, :damaged_euids, file(number), &1))
+    end
   end
 
   def prints_path(segments, number), do: Fingerprints.path(Segments.path(segments.dir, number))
 
-  @doc "All `{print, offset}` of a segment, read from its records' keys."
+  @doc "All `{print, offset}` of a segment, read from its records' keys, and the offsets of damaged keys."
   def pairs(files, dir, number, found) do
     with {:ok, fd} <- files.open(Segments.path(dir, number), :read) do
-      add = fn record, pairs -> key_pairs(files, fd, record, pairs) end
-      pairs = Segments.fold(files, fd, found.marker, Record.header_size(), found.length, [], add)
+      add = fn record, acc -> key_pairs(files, fd, record, acc) end
+      result = Segments.fold(files, fd, found.marker, Record.header_size(), found.length, {[], []}, add)
       files.close(fd)
-      elem(pairs, tuple_size(pairs) - 1)
+      elem(result, tuple_size(result) - 1)
     else
-      {:error, _reason} -> []
+      {:error, _reason} -> {[], []}
     end
   end
 
-  defp key_pairs(_files, _fd, %{keys_length: 0}, pairs), do: pairs
+  defp key_pairs(_files, _fd, %{keys_length: 0}, acc), do: acc
 
-  defp key_pairs(files, fd, record, pairs) do
+  defp key_pairs(files, fd, %{keys_sum: sum} = record, {pairs, damaged}) do
     flow = elem(Record.meta(record.meta), 1)
-    {:ok, keys} = files.pread(fd, record.keys_at, record.keys_length)
-    Enum.reduce(Fingerprints.of(flow, keys), pairs, &[{&1, record.at} | &2])
+
+    case files.pread(fd, record.keys_at, record.keys_length) do
+      {:ok, keys} when byte_size(keys) == record.keys_length ->
+        pairs = Enum.reduce(Fingerprints.of(flow, keys), pairs, &[{&1, record.at} | &2])
+        {pairs, if(:erlang.crc32(keys) == sum, do: damaged, else: [record.keys_at | damaged])}
+
+      _unreadable ->
+        {pairs, [record.keys_at | damaged]}
+    end
   end
 
   defp numbers(names) do
