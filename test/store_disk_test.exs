@@ -600,7 +600,6 @@ defmodule EventSeal.StoreDiskTest do
       capture_log(fn ->
         catch_exit(Store.commit(store, [{:put, "a", 2, :pool, "meta", "BODY-OF-A-PATIENT"}]))
         FaultyFiles.unwatch()
-        Process.sleep(50)
       end)
 
     assert log =~ "struck"
@@ -618,6 +617,6 @@ defmodule EventSeal.StoreDiskTest do
     assert {:noproc, _} = catch_exit(Store.commit(Store.handle(Disk, :no_such_store), []))
   end
 
-  defp wait_for(check, tries \\ 500),
+  defp wait_for(check, tries \\ 3000),
     do: check.() or (tries > 0 and (Process.sleep(10) == :ok and wait_for(check, tries - 1)))
 end

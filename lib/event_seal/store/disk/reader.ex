@@ -12,7 +12,7 @@ defmodule EventSeal.Store.Disk.Reader do
   alias EventSeal.Store.{Head, Piece}
   alias EventSeal.Store.Disk.{Folder, Journal, Tables}
 
-  @tries 20
+  @tries 200
 
   @doc "The store's tables, or an exit as `GenServer.call/3` has it if it is not there."
   def handle(name) do
