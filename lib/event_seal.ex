@@ -107,7 +107,8 @@ defmodule EventSeal do
 
   @doc """
   Appends events to any flows in one durable commit: all or none. Items are `{flow, event}` or `{flow, event, opts}` with
-  `append/4`'s options. Returns the receipts in the order of the items; the error of the first item that was refused.
+  `append/4`'s options. Returns the receipts in the order of the items, or the error of an item that was refused. A list
+  longer than the queue's `:max_events` is `:overloaded` always.
   """
   @spec append_many(name, [{flow, event} | {flow, event, keyword}]) :: {:ok, [Receipt.t()]} | {:error, Error.t()}
   def append_many(name, items) when is_list(items) do

@@ -306,6 +306,21 @@ defmodule EventSealTest do
     end
   end
 
+  @tag :tmp_dir
+  @tag :capture_log
+  test "a store that is open for reading only is read, and refuses what would change it", %{tmp_dir: dir} do
+    start = fn name, opts -> start_supervised!({EventSeal, [name: name, store: {Store.Disk, [dir: dir] ++ opts}]}) end
+    start.(__MODULE__.Host, [])
+    for n <- 1..5, do: EventSeal.append!(__MODULE__.Host, "p/1", vital(n))
+    reader = __MODULE__.Beside
+    start.(reader, mode: :read)
+    assert length(stages(reader, "p/1")) == 5
+    assert {:ok, %{fault_count: 0}} = EventSeal.verify(reader)
+    assert reason(EventSeal.append(reader, "p/1", vital(6))) == :read_only
+    assert reason(EventSeal.append_many(reader, for(n <- 1..9, do: {"p/#{n}", vital(n)}))) == :read_only
+    assert reason(EventSeal.settle(reader, "p/1")) == :read_only
+  end
+
   defp start(context) do
     clock = ManualClock.start!()
     name = Module.concat(__MODULE__, "T#{System.unique_integer([:positive])}")

@@ -24,19 +24,22 @@ defmodule EventSeal.Await do
     monitor = Process.monitor(pid)
 
     result =
-      with {:ok, %Event{stage: stage}} when stage != :fixed <- Reader.event(instance.store, flow, euid) do
-        receive do
-          {^ref, :left} -> :again
-          {:DOWN, ^monitor, _, _, _} -> :again
-        after
-          left(until) -> {:error, Error.new(:timeout)}
-        end
-      end
+      with {:ok, %Event{stage: stage}} when stage != :fixed <- Reader.event(instance.store, flow, euid),
+           do: sleep(ref, monitor, left(until))
 
     Process.demonitor(monitor, [:flush])
     Writer.unwatch(pid, ref)
     forget(ref)
     if result == :again, do: wait(instance, flow, euid, until), else: result
+  end
+
+  defp sleep(ref, monitor, milliseconds) do
+    receive do
+      {^ref, :left} -> :again
+      {:DOWN, ^monitor, _, _, _} -> :again
+    after
+      milliseconds -> {:error, Error.new(:timeout)}
+    end
   end
 
   defp watch(instance, flow, euid) do

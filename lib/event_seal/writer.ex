@@ -124,8 +124,9 @@ defmodule EventSeal.Writer do
     Instance.hold(instance, index, {0, 0})
 
     state =
-      case Store.lease(state.store, shards) do
-        {:ok, epoch} -> recover(%{state | ctx: Map.put(state.ctx, :epoch, epoch)}, shards)
+      with {:ok, epoch} <- Store.lease(state.store, shards), :ok <- settle_outcomes(state.store) do
+        recover(%{state | ctx: Map.put(state.ctx, :epoch, epoch)}, shards)
+      else
         # A store that cannot be written still serves readers.
         {:error, error} -> %{state | refusal: error}
       end
@@ -172,7 +173,6 @@ defmodule EventSeal.Writer do
   end
 
   defp recover(state, shards) do
-    settle_outcomes(state.store)
     now = Instance.tick(state.instance)
 
     # Three events at a flow's end wait for what comes; nothing happens to them by itself.
