@@ -358,6 +358,98 @@ defmodule EventSeal.StoreDiskTest do
       end
     end
 
+    test "a store that fails between a commit's answer and its end does not write over the commit", %{dir: dir} do
+      store = open!(dir, journal_bytes: 4096)
+      :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1, :tail)])
+      :ok = Disk.rotate(store.name)
+      # The commit is answered, then the journal is long enough for a rotation, and that one fails.
+      FaultyFiles.watch(fn operation, path ->
+        if {operation, path =~ ".segment"} == {:pwrite, true}, do: raise("struck")
+      end)
+
+      :ok = Store.commit(store, [{:put, "a", 2, :tail, "meta", :binary.copy("x", 8192)}])
+      wait_for(fn -> Process.whereis(store.name) == nil end)
+      FaultyFiles.unwatch()
+      ExUnit.Callbacks.stop_supervised(store.name)
+      store = open!(dir)
+      assert {:ok, %{entries: [{1, :tail, _, _}, {2, :tail, _, _}]}} = Store.head(store, "a")
+      assert Disk.report(store.name) == []
+    end
+
+    test "a rotation that cannot read what it has to move leaves all as it was", %{dir: dir} do
+      store = open!(dir)
+      :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1, :tail)])
+      :ok = Disk.rotate(store.name)
+      :ok = Store.commit(store, [put("a", 2, :tail)])
+      FaultyFiles.fail(:open, "segment", :emfile)
+      assert {:error, %Error{reason: :storage}} = Disk.rotate(store.name)
+      assert {:ok, %{entries: [{1, _, _, _}, {2, _, _, _}]}} = Store.head(store, "a")
+      assert :ok = Disk.rotate(store.name)
+    end
+
+    # Each opening of a file fails in turn, as it does when there are no more file handles.
+    test "a store that cannot open all its files does not open, and loses nothing by it", %{dir: dir} do
+      store = open!(dir)
+      :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1, :pool), put("a", 2, :pool)])
+      :ok = Store.commit(store, [{:drop, "a", 1, euid(1)}])
+      :ok = Disk.rotate(store.name)
+      # This block is known to the journal's commits alone, not to the beginning of its generation.
+      :ok = Store.commit(store, [block("a", 0, 1, [2, 3])])
+      before = state(store, ["a"])
+      crash!(store)
+
+      opened =
+        for times <- 1..12 do
+          copy = "#{dir}-#{times}"
+          File.cp_r!(dir, copy)
+          File.rm(Path.join(copy, "lock"))
+          store = %{name: :"refused_#{System.unique_integer([:positive])}"}
+          %{start: {module, function, args}} = Disk.child_spec({store.name, [dir: copy, files: FaultyFiles]})
+          Process.flag(:trap_exit, true)
+          FaultyFiles.fail(:open, copy, :emfile, after: times - 1)
+
+          with {:ok, pid} <- apply(module, function, args) do
+            GenServer.stop(pid)
+          else
+            {:error, %Error{reason: :storage}} -> :refused
+          end
+          |> tap(fn _result ->
+            FaultyFiles.heal()
+            store = open!(copy)
+            assert {times, state(store, ["a"])} == {times, before}
+            assert Disk.report(store.name) == []
+            :ok = Store.commit(store, [put("a", 4, :tail)])
+            :ok = Disk.rotate(store.name)
+            assert {:ok, %{height: 1}} = Store.head(store, "a")
+            assert {:ok, [piece]} = Store.blocks(store, "a", {1, 9})
+            assert {:ok, _block} = Store.read(piece)
+            stop!(store)
+          end)
+        end
+
+      assert :refused in opened and :ok in opened
+    end
+
+    test "a file of fingerprints is not made of what could not be read", %{dir: dir} do
+      for {operation, reason} <- [open: :emfile, pread: :eio] do
+        dir = "#{dir}-#{operation}"
+        store = open!(dir, segment_bytes: 4096)
+        :ok = Store.commit(store, [{:open, "a", "g"}])
+        :ok = Store.commit(store, [block("a", 0, 1, [1, 2], filler: :binary.copy("x", 5000))])
+        FaultyFiles.fail(operation, "00000001.segment", reason)
+        # The next block begins a segment; the one before is finished, and its fingerprints are written.
+        :ok = Store.commit(store, [block("a", 1, 3, [3, 4])])
+        wait_for(fn -> FaultyFiles.struck?(operation, "00000001.segment") end)
+        Process.sleep(50)
+        FaultyFiles.heal()
+        found = %{euid(1) => [0], euid(2) => [0]}
+        assert {:ok, %{found: ^found}} = Store.head(store, "a", [euid(1), euid(2), euid(9)])
+        crash!(store)
+        store = open!(dir, segment_bytes: 4096)
+        assert {:ok, %{found: ^found}} = Store.head(store, "a", [euid(1), euid(2), euid(9)])
+      end
+    end
+
     test "a read that fails is an error, not an empty answer", %{dir: dir} do
       store = open!(dir)
       fill(store)

@@ -13,15 +13,19 @@ defmodule EventSeal.FaultyFiles do
     :ok
   end
 
-  @doc "The next `times` operations on a path with this text in it return the reason. `half: true` writes a half before."
+  @doc """
+  The next `times` operations on a path with this text in it return the reason. `half: true` writes a half before;
+  `after: n` lets n of them pass first.
+  """
   def fail(operation, text, reason, opts \\ []) do
-    :ets.insert(
-      @table,
-      {{:fault, operation, text}, reason, Keyword.get(opts, :times, 1), Keyword.get(opts, :half, false)}
-    )
+    [times, half, passes] = for {key, default} <- [times: 1, half: false, after: 0], do: Keyword.get(opts, key, default)
+    :ets.insert(@table, {{:fault, operation, text}, reason, times, half, passes})
   end
 
-  def heal, do: :ets.match_delete(@table, {{:fault, :_, :_}, :_, :_, :_})
+  @doc "Whether a fault has struck as often as it was to."
+  def struck?(operation, text), do: :ets.match(@table, {{:fault, operation, text}, :_, 0, :_, :_}) != []
+
+  def heal, do: :ets.match_delete(@table, {{:fault, :_, :_}, :_, :_, :_, :_})
   def watch(fun), do: :ets.insert(@table, {:watcher, fun})
   def unwatch, do: :ets.delete(@table, :watcher)
 
@@ -85,12 +89,13 @@ defmodule EventSeal.FaultyFiles do
   end
 
   defp due(operation, path) do
-    faults = :ets.match_object(@table, {{:fault, operation, :_}, :_, :_, :_})
+    faults = :ets.match_object(@table, {{:fault, operation, :_}, :_, :_, :_, :_})
 
-    Enum.find_value(faults, fn {{:fault, _, text} = key, reason, times, half} ->
-      if times > 0 and String.contains?(path, text) do
-        :ets.update_counter(@table, key, {3, -1})
-        {reason, half}
+    Enum.find_value(faults, fn {{:fault, _, text} = key, reason, times, half, passes} ->
+      cond do
+        times == 0 or not String.contains?(path, text) -> nil
+        passes > 0 -> if :ets.update_counter(@table, key, {5, -1}), do: nil
+        :ets.update_counter(@table, key, {3, -1}) >= 0 -> {reason, half}
       end
     end)
   end

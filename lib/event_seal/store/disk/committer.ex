@@ -229,13 +229,17 @@ defmodule EventSeal.Store.Disk.Committer do
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  # Closed in order: a bad group in front of this one is damage then, not a crash's torn tail.
+  # Closed in order: a bad group in front of this one is damage then, not a crash's torn tail. After a failure the state
+  # is that of before the callback: a group that was synced and answered since may stand where this one would be written.
   @impl GenServer
-  def terminate(_reason, state) do
-    if state.journal && state.refuses == nil, do: Journal.append(state.journal, "E")
+  def terminate(reason, state) do
+    if orderly?(reason) and state.journal != nil and state.refuses == nil, do: Journal.append(state.journal, "E")
     if state.lock, do: Native.unlock(state.lock)
     :ok
   end
+
+  defp orderly?({:shutdown, _}), do: true
+  defp orderly?(reason), do: reason in [:normal, :shutdown]
 
   # The last message may be a commit, and the tables' handle is of no use to anyone: neither is shown.
   @doc false
@@ -398,9 +402,13 @@ defmodule EventSeal.Store.Disk.Committer do
   end
 
   defp fingerprint(segments, path, {_store_id, number, _length} = key, found) do
-    with {pairs, []} <- Recovery.pairs(segments.files, segments.dir, number, found),
+    with {:ok, {pairs, []}} <- Recovery.pairs(segments.files, segments.dir, number, found),
          :ok <- Fingerprints.write(segments.files, path, key, pairs),
-         do: Fingerprints.open(segments.files, path, key)
+         {:ok, prints} <- Fingerprints.open(segments.files, path, key) do
+      {:ok, prints}
+    else
+      _unread -> :failed
+    end
   end
 
   # One that failed is not tried again before the store is opened again: the table serves as well.

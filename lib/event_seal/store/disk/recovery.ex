@@ -109,7 +109,8 @@ defmodule EventSeal.Store.Disk.Recovery do
       state.files.close(fd)
       whole?(state, number, base)
     else
-      {:error, _reason} -> fault(state, :missing_segment, file(number), nil)
+      {:error, reason} when reason in [:enoent, :not_regular] -> fault(state, :missing_segment, file(number), nil)
+      {:error, reason} -> throw({:unreadable, reason})
     end
   end
 
@@ -276,15 +277,19 @@ defmodule EventSeal.Store.Disk.Recovery do
   defp grown({number, to}, state) do
     known = state.segments.known[number]
 
-    with true <- known != nil and known.length < to,
+    if known != nil and known.length < to, do: grown(state, number, known.length, to), else: state
+  end
+
+  # One that was there a moment ago and cannot be opened now may not be taken for as long as it was without them.
+  defp grown(state, number, from, to) do
+    with {:ok, size} <- state.files.size(path(state, number)),
          {:ok, fd} <- state.files.open(path(state, number), :read) do
-      {:ok, size} = state.files.size(path(state, number))
-      state = scan(state, number, fd, known.length, min(to, size), &named_record/2)
+      state = scan(state, number, fd, from, min(to, size), &named_record/2)
       state.files.close(fd)
       lost = for {{^number, at}, _length} <- state.named, at > state.segments.known[number].length, do: at
       Enum.reduce(lost, state, &fault(&2, :missing_block, file(number), &1))
     else
-      _nothing -> state
+      {:error, reason} -> throw({:unreadable, reason})
     end
   end
 
@@ -326,23 +331,28 @@ defmodule EventSeal.Store.Disk.Recovery do
       _open ->
         table = Tables.prints_table()
         :ets.insert(tables.segments, {number, :open, table})
-        {pairs, damaged} = pairs(segments.files, segments.dir, number, found)
-        :ets.insert(table, pairs)
-        Enum.reduce(damaged, state, &fault(&2, :damaged_euids, file(number), &1))
+
+        case pairs(segments.files, segments.dir, number, found) do
+          {:ok, {pairs, damaged}} ->
+            :ets.insert(table, pairs)
+            Enum.reduce(damaged, state, &fault(&2, :damaged_euids, file(number), &1))
+
+          # Without them an euid that is known would be taken for a new one.
+          {:error, reason} ->
+            throw({:unreadable, reason})
+        end
     end
   end
 
   def prints_path(segments, number), do: Fingerprints.path(Segments.path(segments.dir, number))
 
-  @doc "All `{print, offset}` of a segment, read from its records' keys, and the offsets of damaged keys."
+  @doc "All `{print, offset}` of a segment, read from its records' keys, and the offsets from which some could not be read."
   def pairs(files, dir, number, found) do
     with {:ok, fd} <- files.open(Segments.path(dir, number), :read) do
       add = fn record, acc -> key_pairs(files, fd, record, acc) end
       result = Segments.fold(files, fd, found.marker, Record.header_size(), found.length, {[], []}, add)
       files.close(fd)
-      elem(result, tuple_size(result) - 1)
-    else
-      {:error, _reason} -> {[], []}
+      with {:error, at, {pairs, damaged}} <- result, do: {:ok, {pairs, [at | damaged]}}
     end
   end
 

@@ -97,9 +97,13 @@ defmodule EventSeal.Store.Disk.Rotation do
 
   defp earlier(tables, files, row) do
     {number, at, length, _ranges} = row(row, :tail)
-    {:ok, fd} = files.open(Segments.path(Folder.segments(tables.dir), number), :read)
-    read = Segments.pread(files, fd, at, length)
-    files.close(fd)
+
+    read =
+      with {:ok, fd} <- files.open(Segments.path(Folder.segments(tables.dir), number), :read) do
+        read = Segments.pread(files, fd, at, length)
+        files.close(fd)
+        read
+      end
 
     case read do
       {:ok, payload} -> Enum.filter(Record.decode_entries(payload), &(elem(&1, 0) > row(row, :through)))
