@@ -29,10 +29,13 @@ defmodule EventSeal.Reader do
   @spec head(Store.t(), String.t()) :: {:ok, map} | {:error, Error.t()}
   def head(store, flow) do
     reading(fn ->
-      with {:ok, head} <- Store.head(store, flow),
+      with {:ok, %{intact: true} = head} <- Store.head(store, flow),
            {:ok, chain} <- Chain.restore(head.genesis, nil, nil, []),
            {:ok, last} <- if(head.last_block, do: Chain.header(head.last_block), else: {:ok, nil}) do
         {:ok, shown(head, chain, last)}
+      else
+        {:ok, %{intact: false}} -> {:error, Error.new(:corrupt, detail: "the flow's last block is damaged")}
+        {:error, _} = error -> error
       end
     end)
   end

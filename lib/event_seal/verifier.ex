@@ -90,13 +90,14 @@ defmodule EventSeal.Verifier do
     with {:ok, blocks} <- Store.blocks(run.store, head.flow, {first, min(last, head.fixed)}) do
       {run, tail} = tail(run, head, last)
 
-      add(
-        run,
-        Map.merge(%{flow: head.flow, pieces: []}, known(head, range)),
-        Enum.map(blocks, &{size(&1.at), &1.at}) ++ tail
-      )
+      pieces = Enum.map(blocks, &{size(&1.at), &1.at}) ++ tail
+      known = if unfollowed?(head, tail), do: %{alone: first > 1, more: true}, else: known(head, range)
+      add(run, Map.merge(%{flow: head.flow, pieces: []}, known), pieces)
     end
   end
+
+  # Behind a block that is damaged beyond reading no tail can be laid out; the block is the fault, not the tail.
+  defp unfollowed?(head, tail), do: not head.intact and tail == []
 
   # A range is checked alone: of what stands before and behind it nothing is said.
   defp known(head, nil), do: %{fixed: head.fixed, last: settled(head), closed: head.closed}
@@ -118,6 +119,7 @@ defmodule EventSeal.Verifier do
          {:ok, tail} <- Chain.tail(head.genesis, head.last_block, entries) do
       {run, for(bytes <- List.wrap(tail), do: {byte_size(bytes), {:binary, bytes}})}
     else
+      {:error, _} when not head.intact -> {run, []}
       {:error, _} -> {fault(run, head.flow, head.fixed + 1, :format), []}
     end
   end

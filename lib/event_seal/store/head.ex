@@ -7,6 +7,8 @@ defmodule EventSeal.Store.Head do
     * `fixed` - the last sealed position, 0 if none is
     * `closed` - whether its last block closed it
     * `last_block` - the packed bytes of the last block, `nil` if there is none
+    * `intact` - whether these are the bytes that were written, as far as the store can tell: a verification still looks
+      at others, a writer builds nothing upon them
     * `when_max` - the greatest `when` up to `fixed`, as the last block was committed with; `nil` if there is none
     * `next_seq` - the lowest sequence number that was never used, 1 in a new flow
     * `entries` - what is not sealed, `{seq, :pool | :tail, meta, data}`, by ascending `seq`
@@ -24,7 +26,8 @@ defmodule EventSeal.Store.Head do
     closed: false,
     next_seq: 1,
     entries: [],
-    found: %{}
+    found: %{},
+    intact: true
   ]
 
   @type entry :: {seq :: non_neg_integer, :pool | :tail, meta :: binary, data :: binary}
@@ -35,6 +38,7 @@ defmodule EventSeal.Store.Head do
           fixed: non_neg_integer,
           closed: boolean,
           last_block: binary | nil,
+          intact: boolean,
           when_max: integer | nil,
           next_seq: pos_integer,
           entries: [entry],

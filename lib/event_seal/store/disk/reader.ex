@@ -230,7 +230,7 @@ defmodule EventSeal.Store.Disk.Reader do
 
   defp build(tables, %{row: row} = taken, euids) do
     with {:ok, genesis} <- genesis(tables, row(row, :genesis)),
-         {:ok, last} <- last_block(tables, taken.last),
+         {:ok, last, intact} <- last_block(tables, taken.last),
          {:ok, settled} <- tail(tables, row),
          {:ok, entries} <- entries(tables, taken),
          {:ok, found} <- found(tables, taken, euids) do
@@ -242,6 +242,7 @@ defmodule EventSeal.Store.Disk.Reader do
          fixed: row(row, :fixed),
          closed: row(row, :closed),
          last_block: last,
+         intact: intact,
          when_max: row(row, :when_max),
          next_seq: row(row, :next_seq),
          entries: :lists.keymerge(1, settled, entries),
@@ -257,8 +258,19 @@ defmodule EventSeal.Store.Disk.Reader do
   defp exactly({:error, reason}, _length), do: {:error, Error.new(:storage, detail: "read: #{reason}")}
   defp exactly(_short, _length), do: {:error, Error.new(:corrupt, detail: "the file is too short")}
 
-  defp last_block(_tables, nil), do: {:ok, nil}
-  defp last_block(tables, {_key, _first, number, at, length}), do: segment_bytes(tables, number, at, length)
+  defp last_block(_tables, nil), do: {:ok, nil, true}
+
+  defp last_block(tables, {_key, _first, number, at, length}) do
+    case segment_bytes(tables, number, at, length) do
+      {:ok, block} -> {:ok, block, true}
+      {:error, %Error{reason: :corrupt}} -> damaged_block(tables, number, at, length)
+      {:error, _} = error -> error
+    end
+  end
+
+  defp damaged_block(tables, number, at, length) do
+    with {:ok, block} <- in_segment(tables, number, &exactly(&1.pread(&2, at, length), length)), do: {:ok, block, false}
+  end
 
   defp tail(_tables, row) when row(row, :tail) == nil, do: {:ok, []}
 
