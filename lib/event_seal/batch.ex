@@ -217,19 +217,23 @@ defmodule EventSeal.Batch do
   end
 
   defp settle(batch) do
-    ready =
-      for {id, flow} <- batch.flows,
-          {flow, frames} = Stages.ready(flow, batch.ctx),
-          frames != [],
-          do: {id, flow, frames}
+    {ready, flows} = Enum.reduce(batch.flows, {[], batch.flows}, &ready(&1, &2, batch.ctx))
 
     with {:ok, settled} <- Chain.settle_many(Enum.map(ready, fn {_id, flow, frames} -> {flow.chain, frames} end)) do
       flows =
-        Enum.zip_reduce(ready, settled, batch.flows, fn {id, flow, _frames}, {chain, entries}, flows ->
+        Enum.zip_reduce(ready, settled, flows, fn {id, flow, _frames}, {chain, entries}, flows ->
           Map.put(flows, id, Stages.settled(flow, chain, entries, batch.ctx))
         end)
 
       {:ok, %{batch | flows: flows}}
+    end
+  end
+
+  # A pool that lets nothing go has perhaps let go of what was retracted: or it would be due for ever.
+  defp ready({id, flow}, {ready, flows}, ctx) do
+    case Stages.ready(flow, ctx) do
+      {flow, []} -> {ready, %{flows | id => flow}}
+      {flow, frames} -> {[{id, flow, frames} | ready], flows}
     end
   end
 

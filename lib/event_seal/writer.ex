@@ -49,7 +49,7 @@ defmodule EventSeal.Writer do
     request =
       if others == [],
         do: body,
-        else: {:join, body, Enum.map(others, fn {index, items} -> {index, Enum.map(items, &elem(&1, 0))} end), []}
+        else: {:join, body, Enum.map(others, fn {index, items} -> {index, Enum.map(items, &elem(&1, 0))} end)}
 
     with {:ok, receipts} <- call(instance, first, request, cost({:many, items})) do
       order = Enum.flat_map([{first, own} | others], fn {_, items} -> Enum.map(items, &elem(&1, 1)) end)
@@ -81,7 +81,7 @@ defmodule EventSeal.Writer do
   # What a request counts for while it waits.
   defp cost({:append, _flow, draft, _expect}), do: {1, weight(draft)}
   defp cost({:many, items}), do: Enum.reduce(items, {0, 0}, &add_cost/2)
-  defp cost({:join, body, others, _ops}), do: cost({:many, elem(body, 1) ++ Enum.flat_map(others, &elem(&1, 1))})
+  defp cost({:join, body, others}), do: cost({:many, elem(body, 1) ++ Enum.flat_map(others, &elem(&1, 1))})
   defp cost(_body), do: {1, 256}
 
   defp add_cost({{_flow, draft, _expect}, _index}, {events, bytes}), do: {events + 1, bytes + weight(draft)}
@@ -138,10 +138,16 @@ defmodule EventSeal.Writer do
   def handle_call({:watch, flow, euid, ref}, {pid, _}, state),
     do: answer(%{state | watches: Watches.put(state.watches, flow, euid, ref, pid)}, :ok)
 
-  def handle_call({:join, body, others, ops}, _from, state) do
-    {events, bytes} = if ops == [], do: cost({:join, body, others, ops}), else: {0, 0}
-    {result, state} = state |> run_all() |> join(body, others, ops)
+  # The first writer has counted in what all of them take.
+  def handle_call({:join, body, others} = request, _from, state) do
+    {result, state} = state |> run_all() |> join(body, others, [])
+    {events, bytes} = cost(request)
     Instance.leave(state.waiting, events, bytes)
+    answer(state, result)
+  end
+
+  def handle_call({:join, body, others, ops}, _from, state) do
+    {result, state} = state |> run_all() |> join(body, others, ops)
     answer(state, result)
   end
 

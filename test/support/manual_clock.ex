@@ -32,6 +32,11 @@ defmodule EventSeal.ManualClock do
   @doc "Sets the time of day, as an operator or NTP does."
   def set({__MODULE__, clock}, now), do: Agent.update(clock, &%{&1 | now: now})
 
+  @doc "How long each timer still waits, in microseconds."
+  def waits({__MODULE__, clock}) do
+    Agent.get(clock, fn state -> for {_ref, {tick, _, _}} <- state.timers, do: tick - state.tick end)
+  end
+
   defp fire(state) do
     {due, later} = Enum.split_with(state.timers, fn {_ref, {tick, _pid, _message}} -> tick <= state.tick end)
 
