@@ -86,11 +86,15 @@ defmodule EventSeal.FlowModel do
   def seal(flow), do: outcome(EventSeal.seal(@name, flow))
   def close(flow, euid), do: outcome(EventSeal.close(@name, flow, euid: <<euid::128>>))
 
+  # Once a writer has answered, it has done what the clock had set going before; and has begun, if it is new: it must not
+  # read the time of day on one side of the step and the monotonic time on the other.
   def advance(milliseconds) do
+    ask_writers()
     ManualClock.advance(:persistent_term.get(__MODULE__).clock, milliseconds)
-    # Once a writer has answered, it has done what the clock had set going before.
-    Enum.each(@flows, &EventSeal.retract(@name, &1, <<0::128>>))
+    ask_writers()
   end
+
+  defp ask_writers, do: Enum.each(@flows, &EventSeal.retract(@name, &1, <<0::128>>))
 
   def kill_writers do
     {_, supervisor, _, _} = List.keyfind(Supervisor.which_children(@name), EventSeal.Writer, 0)
