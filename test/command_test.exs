@@ -140,6 +140,7 @@ defmodule EventSeal.CommandTest do
       assert {0, _} = command(:import, ["--dir", store, @sample])
       forge(store <> "/**/*.segment", ~s("procedure_code":"8696"), ~s("procedure_code":"8697"))
       assert {1, text} = command(:verify, ["--dir", store])
+      assert text =~ "2,636 events: 2,336 fixed, 300 provisional"
       assert text =~ "1 FAULT:"
 
       assert text =~
