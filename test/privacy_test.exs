@@ -16,7 +16,7 @@ defmodule EventSeal.PrivacyTest do
   end
 
   test "a writer's status holds no event", %{writer: writer} do
-    refute shown(:sys.get_status(writer)) =~ "Jane"
+    refute holds_secret?(:sys.get_status(writer))
   end
 
   test "a writer that crashes reports no event", %{name: name, writer: writer} do
@@ -31,9 +31,9 @@ defmodule EventSeal.PrivacyTest do
         wait_for_message(writer)
         :sys.resume(writer)
         assert {:error, %{reason: :storage} = error} = Task.await(waiting)
-        refute shown(error) =~ "Jane"
+        refute holds_secret?(error)
         assert_receive {:DOWN, ^ref, _, _, reason}
-        refute shown(reason) =~ "Jane"
+        refute holds_secret?(reason)
         Logger.flush()
       end)
 
@@ -58,6 +58,9 @@ defmodule EventSeal.PrivacyTest do
       wait_for_message(pid)
     end
   end
+
+  # In the bytes of the term: a body among other bytes is not printed as text.
+  defp holds_secret?(term), do: :binary.match(:erlang.term_to_binary(term), "Jane") != :nomatch
 
   defp shown(term), do: inspect(term, limit: :infinity, printable_limit: :infinity, structs: true)
 end
