@@ -40,6 +40,8 @@ defmodule EventSeal.Import do
 
   @max_bad 1_000
   @max_body 67_108_864
+  # Large, since a commit's cost is shared by its events; well below what a writer's queue takes unless it is set lower.
+  @batch 4_000
   @sealers 64
   @patience 6_000
 
@@ -181,7 +183,7 @@ defmodule EventSeal.Import do
     new = Enum.reject(events, fn {line, _, _, euid} -> line <= there and euid == euid(file.digest, line) end)
 
     with {:ok, before} <- each(events, before, &first_sight(name, elem(&1, 1), &2)),
-         :ok <- append(name, file.path, new, @patience) do
+         {:ok, _} <- each(Enum.chunk_every(new, @batch), nil, &append_batch(name, file.path, &1, &2)) do
       opts[:progress].(%{step: :import, events: done + length(events)})
       {:ok, {before, done + length(events)}}
     end
@@ -191,6 +193,8 @@ defmodule EventSeal.Import do
 
   defp first_sight(name, flow, before),
     do: with({:ok, count} <- accepted(name, flow), do: {:ok, Map.put(before, flow, count)})
+
+  defp append_batch(name, path, events, nil), do: with(:ok <- append(name, path, events, @patience), do: {:ok, nil})
 
   defp append(name, path, events, patience) do
     case EventSeal.append_many(name, Enum.map(events, fn {_, flow, event, euid} -> {flow, event, euid: euid} end)) do

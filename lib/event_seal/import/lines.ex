@@ -5,7 +5,7 @@ defmodule EventSeal.Import.Lines do
 
   alias EventSeal.{Error, Hash}
 
-  @chunk 256 * 1024
+  @chunk 1024 * 1024
   @max_line 128 * 1024 * 1024
 
   @type line :: {pos_integer, binary | :too_long}
