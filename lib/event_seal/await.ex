@@ -13,9 +13,9 @@ defmodule EventSeal.Await do
   end
 
   defp wait(instance, flow, euid, until) do
-    case watch(instance, flow, euid) do
+    case watch(instance, flow, euid, left(until)) do
       {:ok, pid, ref} -> watched(instance, flow, euid, until, {pid, ref})
-      # The writer is restarting.
+      # The writer is restarting, or too busy.
       :error -> pause(instance, flow, euid, until)
     end
   end
@@ -42,23 +42,26 @@ defmodule EventSeal.Await do
     end
   end
 
-  defp watch(instance, flow, euid) do
-    ref = make_ref()
+  defp watch(instance, flow, euid, timeout) do
+    with {:ok, pid, _waiting} <- Instance.writer(instance, Instance.owner(instance, flow)),
+         do: watch(pid, make_ref(), flow, euid, timeout),
+         else: (_ -> :error)
+  end
 
-    with {:ok, pid, _waiting} <- Instance.writer(instance, Instance.owner(instance, flow)) do
-      Writer.watch(pid, flow, euid, ref)
-      {:ok, pid, ref}
-    else
-      _ -> :error
-    end
+  defp watch(pid, ref, flow, euid, timeout) do
+    Writer.watch(pid, flow, euid, ref, timeout)
+    {:ok, pid, ref}
   catch
-    :exit, _ -> :error
+    :exit, _ ->
+      Writer.unwatch(pid, ref)
+      :error
   end
 
   defp pause(instance, flow, euid, until) do
     case left(until) do
       0 ->
-        {:error, Error.new(:timeout)}
+        with {:ok, %Event{stage: stage}} when stage != :fixed <- Reader.event(instance.store, flow, euid),
+             do: {:error, Error.new(:timeout)}
 
       left ->
         Process.sleep(min(left, 20))

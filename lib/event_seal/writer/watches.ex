@@ -51,6 +51,14 @@ defmodule EventSeal.Writer.Watches do
     end
   end
 
+  @doc "Tells whoever waits for any event of these flows: what has become of it is not known."
+  @spec unsure(t, [String.t()]) :: t
+  def unsure(watches, flows) do
+    for {flow, euid} <- Map.keys(watches.by_event), flow in flows, reduce: watches do
+      watches -> left(watches, flow, [euid])
+    end
+  end
+
   defp without(by_event, event, ref) do
     {gone, left} = Enum.split_with(Map.fetch!(by_event, event), fn {_pid, watched, _monitor} -> watched == ref end)
     Enum.each(gone, fn {_pid, _ref, monitor} -> Process.demonitor(monitor, [:flush]) end)
