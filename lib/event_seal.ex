@@ -111,7 +111,10 @@ defmodule EventSeal do
   longer than the queue's `:max_events` is `:overloaded` always.
   """
   @spec append_many(name, [{flow, event} | {flow, event, keyword}]) :: {:ok, [Receipt.t()]} | {:error, Error.t()}
-  def append_many(name, items) when is_list(items) do
+  def append_many(name, items) do
+    unless is_list(items) and not List.improper?(items),
+      do: raise(ArgumentError, "items must be a list, got #{Event.type(items)}")
+
     verb(name, :append_many, nil, fn instance ->
       with {:ok, items} <- items(instance, items), do: append_items(instance, items)
     end)

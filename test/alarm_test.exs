@@ -27,6 +27,20 @@ defmodule EventSeal.AlarmTest do
     assert alarms() == []
   end
 
+  test "an alarm that an earlier tree of this name has set is cleared all the same" do
+    {:ok, _} = Application.ensure_all_started(:sasl)
+    start_supervised!({EventSeal, name: Alarmed, store: Store.Memory, pool_window: 0})
+    for n <- 1..9, do: EventSeal.append!(Alarmed, "p/1", %{when: n, kind: "vital", body: "body #{n}"})
+    {:ok, 6} = EventSeal.seal(Alarmed, "p/1")
+    edit(fn block -> :binary.replace(block, "body 2", "body X") end)
+    {:ok, _} = EventSeal.verify(Alarmed)
+    assert [_] = alarms()
+    stop_supervised!({EventSeal, Alarmed})
+    start_supervised!({EventSeal, name: Alarmed, store: Store.Memory})
+    {:ok, _} = EventSeal.verify(Alarmed)
+    assert alarms() == []
+  end
+
   test "verify checks its options" do
     start_supervised!({EventSeal, name: Alarmed, store: Store.Memory})
     assert_raise ArgumentError, ~r/:range needs the option :flow/, fn -> EventSeal.verify(Alarmed, range: 1..2) end

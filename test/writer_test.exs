@@ -3,6 +3,7 @@ defmodule EventSeal.WriterTest do
   use ExUnit.Case, async: true
 
   alias EventSeal.{Instance, ManualClock, Store}
+  alias EventSeal.Writer.Watches
 
   setup context do
     clock = ManualClock.start!()
@@ -32,6 +33,44 @@ defmodule EventSeal.WriterTest do
     assert waiting(name) == List.duplicate({0, 0}, 4)
   end
 
+  test "a writer keeps no more of a caller's flow id than the id", %{name: name} do
+    large = :binary.copy("x", 1_000_000)
+    flow = binary_part(large, 100, 200)
+    {:ok, _} = EventSeal.append(name, flow, vital(1))
+    {:ok, _} = EventSeal.append(name, flow, vital(2))
+    instance = Instance.fetch!(name)
+    {:ok, writer, _waiting} = Instance.writer(instance, Instance.owner(instance, flow))
+    :erlang.garbage_collect(writer)
+    {:binary, binaries} = Process.info(writer, :binary)
+    assert for({_, size, _} <- binaries, size >= byte_size(large), do: size) == []
+  end
+
+  test "waiting for an event takes no longer than its time-out, however busy the writer is", %{name: name} do
+    %{euid: euid} = EventSeal.append!(name, "p/1", vital(1))
+    {:ok, _} = EventSeal.close(name, "p/1")
+    %{euid: open} = EventSeal.append!(name, "p/2", vital(1))
+    for writer <- writers(name), do: :sys.suspend(writer)
+    assert {:ok, %{stage: :fixed}} = EventSeal.await_fixed(name, "p/1", euid, timeout: 0)
+    assert {:error, %{reason: :timeout}} = EventSeal.await_fixed(name, "p/2", open, timeout: 10)
+    for writer <- writers(name), do: :sys.resume(writer)
+    assert for(writer <- writers(name), do: map_size(:sys.get_state(writer).watches.by_ref)) == [0, 0, 0, 0]
+  end
+
+  test "who waits for an event looks again when it is not known what a commit did" do
+    [one, other] = [make_ref(), make_ref()]
+    watches = %Watches{} |> Watches.put("p/1", <<1::128>>, one, self()) |> Watches.put("p/2", <<2::128>>, other, self())
+    assert %{by_ref: %{^other => _}} = Watches.unsure(watches, ["p/1", "p/3"])
+    assert_received {^one, :left}
+    refute_received {^other, :left}
+  end
+
+  test "append_many raises for what is no list, and does not show it", %{name: name} do
+    for items <- [%{body: "secret"}, [{"p/1", vital(1)} | %{body: "secret"}]] do
+      error = assert_raise ArgumentError, fn -> EventSeal.append_many(name, items) end
+      refute Exception.message(error) =~ "secret"
+    end
+  end
+
   defp vital(n), do: %{when: n, kind: "vital", body: "body #{n}"}
 
   # Once a writer has answered, it has done what the clock had set going before.
@@ -41,11 +80,13 @@ defmodule EventSeal.WriterTest do
   end
 
   defp waiting(name) do
-    instance = Instance.fetch!(name)
+    for {:ok, _pid, waiting} <- enlisted(name), do: {:counters.get(waiting, 1), :counters.get(waiting, 2)}
+  end
 
-    for index <- 0..(instance.writers - 1) do
-      {:ok, _pid, waiting} = Instance.writer(instance, index)
-      {:counters.get(waiting, 1), :counters.get(waiting, 2)}
-    end
+  defp writers(name), do: for({:ok, pid, _waiting} <- enlisted(name), do: pid)
+
+  defp enlisted(name) do
+    instance = Instance.fetch!(name)
+    for index <- 0..(instance.writers - 1), do: Instance.writer(instance, index)
   end
 end

@@ -124,12 +124,21 @@ defmodule EventSeal.Instance do
       clock: options[:clock],
       writers: writers,
       table: table,
-      last: :atomics.new(2, signed: true),
+      last: last(name),
       held: :atomics.new(2 * writers, signed: false)
     })
 
     {:ok, nil}
   end
+
+  # The alarm outlives the tree that set it, in this VM; so must the note of it, or nothing clears it.
+  defp last(name) do
+    last = :atomics.new(2, signed: true)
+    with %{last: before} <- :persistent_term.get({__MODULE__, name}, nil), do: copy_alarm(before, last)
+    last
+  end
+
+  defp copy_alarm(before, last), do: :atomics.put(last, 2, :atomics.get(before, 2))
 
   defp full?(instance, events, bytes) do
     {events, bytes} =

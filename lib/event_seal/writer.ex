@@ -58,8 +58,8 @@ defmodule EventSeal.Writer do
   end
 
   @doc "Has the writer send `{ref, :left}` to the caller when the event leaves the pool and sandbox, fixed or retracted."
-  @spec watch(pid, String.t(), binary, reference) :: :ok
-  def watch(writer, flow, euid, ref), do: GenServer.call(writer, {:watch, flow, euid, ref}, :infinity)
+  @spec watch(pid, String.t(), binary, reference, timeout) :: :ok
+  def watch(writer, flow, euid, ref, timeout), do: GenServer.call(writer, {:watch, flow, euid, ref}, timeout)
 
   @doc "Takes a watch back."
   @spec unwatch(pid, reference) :: :ok
@@ -298,11 +298,12 @@ defmodule EventSeal.Writer do
 
   defp adopt(state, batch) do
     later = Instance.tick(state.instance) + @retry
-    state = Enum.reduce(batch.refused, state, fn {id, _error}, state -> schedule(state, id, later) end)
+    state = Enum.reduce(batch.refused, state, fn {id, _error}, state -> schedule(state, :binary.copy(id), later) end)
     batch.flows |> Enum.reduce(state, &adopt_flow/2) |> hold() |> trim() |> arm()
   end
 
-  defp adopt_flow({id, flow}, state) do
+  # By the flow's own copy of its id: the caller's may be a part of something large, which would be kept with it.
+  defp adopt_flow({_asked, %{id: id} = flow}, state) do
     state = %{state | watches: Watches.left(state.watches, id, Flow.left(flow))}
     flow = Flow.committed(flow)
     {idle?, due, size} = {Flow.idle?(flow), Flow.due(flow, state.ctx), Flow.size(flow)}
@@ -342,9 +343,12 @@ defmodule EventSeal.Writer do
   # What the store holds is the truth, once nothing is under way any more. Timers find the flows again a little later.
   defp forget(state, ids) do
     settle_outcomes(state.store)
+    state = %{state | watches: Watches.unsure(state.watches, ids)}
     later = Instance.tick(state.instance) + @retry
-    ids |> Enum.reduce(state, fn id, state -> state |> drop(id) |> schedule(id, later) end) |> hold() |> arm()
+    ids |> Enum.map(&:binary.copy/1) |> Enum.reduce(state, &forget(&2, &1, later)) |> hold() |> arm()
   end
+
+  defp forget(state, id, later), do: state |> drop(id) |> schedule(id, later)
 
   defp settle_outcomes(store), do: Store.commit(store, [])
 

@@ -46,7 +46,8 @@ defmodule EventSeal.Flow.Requests do
   @spec retract(Flow.t(), binary, non_neg_integer | nil) :: {:ok, Flow.t(), Receipt.t()} | {:error, Error.t()} | :wait
   def retract(flow, euid, guard) do
     with {:ok, {seq, _tick, _deadline, frame, body, _}} <- pooled(flow, euid, guard) do
-      euid = Record.euid(frame)
+      # Spent for ever, but not its frame.
+      euid = :binary.copy(Record.euid(frame))
       step = %{flow.step | drops: [{seq, euid} | flow.step.drops], busy: Map.put(flow.step.busy, euid, true)}
       waiting = flow.waiting - 1
 
