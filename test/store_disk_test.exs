@@ -681,6 +681,33 @@ defmodule EventSeal.StoreDiskTest do
     assert state(open!(dir, mode: :read), ["a"]) == state(store, ["a"])
   end
 
+  test "the log is read beside rotations, which move it", %{dir: dir} do
+    store = open!(dir)
+    stop = :atomics.new(1, [])
+
+    readers =
+      for _ <- 1..2 do
+        Task.async(fn ->
+          Stream.repeatedly(fn -> read_log(store) end) |> Enum.find(&(&1 != :ok or :atomics.get(stop, 1) == 1))
+        end)
+      end
+
+    for i <- 0..15 do
+      :ok = Store.commit(store, for(j <- 1..200, do: {:leaf, "#{200 * i + j - 1}"}))
+      :ok = Disk.rotate(store.name)
+    end
+
+    :atomics.put(stop, 1, 1)
+    assert Task.await_many(readers) == [:ok, :ok]
+  end
+
+  defp read_log(store) do
+    {:ok, %{leaves: size}} = Store.log(store, :size)
+    from = max(size - :rand.uniform(200), 0)
+    expected = Enum.map(from..(size - 1)//1, &to_string/1)
+    with {:ok, ^expected} <- Store.log(store, {:leaves, from, size - from}), do: :ok
+  end
+
   test "neither a status nor a crash report shows a body", %{dir: dir} do
     store = open!(dir)
     :ok = Store.commit(store, [{:open, "a", "g"}, {:put, "a", 1, :pool, "meta", "BODY-OF-A-PATIENT"}])

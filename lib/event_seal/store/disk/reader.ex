@@ -110,7 +110,11 @@ defmodule EventSeal.Store.Disk.Reader do
           items(tables, kind, from + length(wanted), to, [wanted | acc])
         end
 
-      # A rotation has just moved it, or its record is lost.
+      # A rotation has just moved it.
+      [] ->
+        items(tables, kind, from, to, acc)
+
+      # Its record is lost.
       _other ->
         {:error, Error.new(:corrupt, detail: "the log has a gap")}
     end
