@@ -12,7 +12,7 @@ defmodule EventSeal.Store.Disk.Rotation do
   #
   # A failure in 1 or 2 leaves all as it was: the segments go back, the old generation is written on.
 
-  import EventSeal.Store.Disk.Tables, only: [row: 2]
+  import EventSeal.Store.Disk.Tables, only: [row: 1, row: 2]
   require EventSeal.Store.Disk.Tables
   alias EventSeal.Segments
   alias EventSeal.Segments.{Fingerprints, Record}
@@ -177,16 +177,21 @@ defmodule EventSeal.Store.Disk.Rotation do
   defp carry(tables, journal, plan) do
     moved = for {:tail, flow, _, _, _} <- plan.steps, into: MapSet.new(), do: flow
 
-    opened =
-      for row <- :ets.tab2list(tables.flows) |> Enum.filter(&is_binary(row(&1, :genesis))),
-          row(row, :flow) not in moved,
-          do: {:open, row(row, :flow), row(row, :genesis)}
+    opened = for row <- unplaced(tables), row(row, :flow) not in moved, do: {:open, row(row, :flow), row(row, :genesis)}
 
     entries = Stream.map(plan.pools, &put(plan, &1))
     carry_each(Stream.concat(opened, entries) |> chunks(), journal, [])
   catch
     {:unreadable, {:error, reason}} -> {:error, reason}
     {:unreadable, _short} -> {:error, :eio}
+  end
+
+  # Most flows have their genesis in a segment: theirs are not copied out of the table.
+  defp unplaced(tables) do
+    pattern =
+      row(flow: :_, number: :_, height: :_, fixed: :_, closed: :_, when_max: :_, next_seq: :_, through: :_, tail: :_)
+
+    :ets.select(tables.flows, [{row(pattern, genesis: :"$1"), [{:is_binary, :"$1"}], [:"$_"]}])
   end
 
   defp put(plan, {{flow, seq}, :pool, _, _, _, _} = entry) do
