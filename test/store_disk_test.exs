@@ -490,6 +490,46 @@ defmodule EventSeal.StoreDiskTest do
       assert {:error, %Error{reason: :read_only}} = Store.commit(store, [put("b", 3)])
     end
 
+    # Bytes of each group, the header of the file first.
+    defp groups(<<header::binary-64, groups::binary>>), do: [header | groups_of(groups)]
+
+    defp groups_of(<<_::binary-16, length::64, _::binary>> = bytes) do
+      <<group::binary-size(length + 32), rest::binary>> = bytes
+      [group | groups_of(rest)]
+    end
+
+    defp groups_of(""), do: []
+
+    test "a group that is gone leaves a gap, one before a torn tail is not part of it", %{dir: dir} do
+      store = open!(dir)
+      :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1)])
+      :ok = Store.commit(store, [put("a", 2)])
+      :ok = Store.commit(store, [put("a", 3)])
+      crash!(store)
+      path = journal(dir)
+      groups = path |> File.read!() |> groups()
+      last = length(groups) - 1
+      flip = fn bytes -> binary_part(bytes, 0, byte_size(bytes) - 1) <> "!" end
+      halve = fn bytes -> binary_part(bytes, 0, div(byte_size(bytes), 2)) end
+
+      damages = [
+        List.delete_at(groups, last - 1),
+        groups |> List.update_at(last - 1, flip) |> List.update_at(last, halve),
+        groups |> List.update_at(last - 1, flip) |> List.replace_at(last, "")
+      ]
+
+      whats =
+        for damage <- damages do
+          File.write!(path, damage)
+          store = open!(dir)
+          what = hd(Disk.report(store.name)).what
+          stop!(store)
+          what
+        end
+
+      assert whats == [:damaged_group, :damaged_group, :torn_tail]
+    end
+
     test "a segment that is shorter, gone, or another one", %{dir: dir} do
       store = open!(dir)
       fill(store)

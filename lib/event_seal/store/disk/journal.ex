@@ -118,7 +118,7 @@ defmodule EventSeal.Store.Disk.Journal do
   end
 
   defp scan(file, generation, store_id, acc) do
-    found = %{torn: nil, damaged: [], ready: false, sequence: 0, size: file.size}
+    found = %{torn: nil, damaged: [], ready: false, sequence: 0, resumed: false, size: file.size}
 
     case marker(file, generation, store_id) do
       {:ok, marker} -> walk(Map.put(file, :marker, marker), @header, found, acc)
@@ -151,11 +151,17 @@ defmodule EventSeal.Store.Disk.Journal do
       {:ok, sequence, <<kind, payload::binary>>} when sequence > found.sequence ->
         acc = file.fun.(kind, payload, at + @front + 1, acc)
         next = at + @front + 1 + byte_size(payload)
-        walk(file, next, noted(%{found | sequence: sequence}, kind), acc)
+        walk(file, next, noted(follows(found, sequence, at), kind), acc)
 
       _bad ->
         resume(file, at, found, acc)
     end
+  end
+
+  # A group that is wholly gone leaves no bad one, but a gap in the sequence.
+  defp follows(found, sequence, at) do
+    gap? = sequence != found.sequence + 1 and not found.resumed
+    %{found | sequence: sequence, resumed: false, damaged: if(gap?, do: [at | found.damaged], else: found.damaged)}
   end
 
   defp noted(found, ?R), do: %{found | ready: true}
@@ -164,8 +170,19 @@ defmodule EventSeal.Store.Disk.Journal do
   # A bad group: is there a good one behind it?
   defp resume(file, at, found, acc) do
     case search(file, at + 1, found.sequence) do
-      {:ok, next} -> walk(file, next, %{found | damaged: [at | found.damaged]}, acc)
-      :none -> {:ok, acc, %{found | torn: at}}
+      {:ok, next} -> walk(file, next, %{found | damaged: [at | found.damaged], resumed: true}, acc)
+      :none -> {:ok, acc, behind(file, at, found)}
+    end
+  end
+
+  # What a crash leaves of the last group ends where it would have ended, at the latest. Is there more, it was not the last.
+  defp behind(file, at, found) do
+    case front(file, at) do
+      {:ok, _sequence, length, _sum} when at + @front + length < file.size ->
+        %{found | torn: at, damaged: [at | found.damaged]}
+
+      _torn ->
+        %{found | torn: at}
     end
   end
 
@@ -186,13 +203,21 @@ defmodule EventSeal.Store.Disk.Journal do
     end
   end
 
-  defp good(%{marker: marker, size: size} = file, at) do
-    with <<front::binary-28, check::32>> <- read(file, at, @front),
-         <<^marker::binary-8, sequence::64, length::64, sum::32>> <- front,
-         true <- :erlang.crc32(front) == check and length > 0 and at + @front + length <= size,
+  defp good(file, at) do
+    with {:ok, sequence, length, sum} when length > 0 and at + @front + length <= file.size <- front(file, at),
          payload = read(file, at + @front, length),
          true <- :erlang.crc32(payload) == sum do
       {:ok, sequence, payload}
+    else
+      _bad -> :error
+    end
+  end
+
+  defp front(%{marker: marker} = file, at) do
+    with <<front::binary-28, check::32>> <- read(file, at, @front),
+         <<^marker::binary-8, sequence::64, length::64, sum::32>> <- front,
+         true <- :erlang.crc32(front) == check do
+      {:ok, sequence, length, sum}
     else
       _bad -> :error
     end
