@@ -269,7 +269,7 @@ defmodule EventSeal do
 
   #{Options.docs(:verify)}
 
-  Faults are in the verdict, not an error. If there are any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
+  Faults are in the verdict, not an error, and so is damage to the files. If there is any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
   `sasl` runs); a verification of the whole store that finds none clears it.
   """
   @spec verify(name, keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
@@ -296,8 +296,7 @@ defmodule EventSeal do
 
       not Verdict.ok?(verdict) ->
         if Instance.alarm(instance, true), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
-        [first | _] = verdict.faults
-        :alarm_handler.set_alarm({{__MODULE__, instance.name}, %{faults: verdict.fault_count, first: first.class}})
+        :alarm_handler.set_alarm({{__MODULE__, instance.name}, alarming(verdict)})
 
       is_nil(opts[:flow]) ->
         if Instance.alarm(instance, false), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
@@ -306,6 +305,9 @@ defmodule EventSeal do
         :ok
     end
   end
+
+  defp alarming(%{faults: [first | _]} = verdict), do: %{faults: verdict.fault_count, first: first.class}
+  defp alarming(verdict), do: %{faults: 0, damage: length(verdict.damage)}
 
   defp verb(name, verb, flow, fun) do
     instance = Instance.fetch!(name)

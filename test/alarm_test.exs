@@ -41,6 +41,25 @@ defmodule EventSeal.AlarmTest do
     assert alarms() == []
   end
 
+  @tag :tmp_dir
+  test "damage to the store's files is in the verdict and in the alarm, whatever was lost by it", %{tmp_dir: dir} do
+    {:ok, _} = Application.ensure_all_started(:sasl)
+    opts = [name: Alarmed, store: {Store.Disk, dir: dir}, pool_window: 0]
+    start_supervised!({EventSeal, opts})
+    for n <- 1..3, do: EventSeal.append!(Alarmed, "p/#{n}", %{when: n, kind: "vital", body: "body #{n}"})
+    stop_supervised!({EventSeal, Alarmed})
+
+    [journal] = Path.wildcard(dir <> "/journal*")
+    File.write!(journal, :binary.replace(File.read!(journal), "body 2", "body X"))
+    start_supervised!({EventSeal, opts})
+    {:ok, verdict} = EventSeal.verify(Alarmed)
+    refute Verdict.ok?(verdict)
+    assert [%{what: :damaged_group}] = verdict.damage
+    assert [%{damage: 1}] = alarms()
+    stop_supervised!({EventSeal, Alarmed})
+    :alarm_handler.clear_alarm({EventSeal, Alarmed})
+  end
+
   test "verify checks its options" do
     start_supervised!({EventSeal, name: Alarmed, store: Store.Memory})
     assert_raise ArgumentError, ~r/:range needs the option :flow/, fn -> EventSeal.verify(Alarmed, range: 1..2) end

@@ -48,7 +48,7 @@ defmodule EventSeal.StoreDiskTest do
 
     {for(flow <- flows, do: {Store.head(store, flow, euids), blocks.(flow)}), Store.flows(store, nil, 99),
      Store.log(store, {:leaves, 0, 999}), Store.log(store, {:checkpoints, 0, 999}),
-     Enum.sort(Store.recover(store, 0..1023))}
+     Enum.sort(Store.recover(store, 0..1023).waiting)}
   end
 
   # A bit of everything: both flows have entries, "a" also a block and a retraction.
@@ -124,7 +124,7 @@ defmodule EventSeal.StoreDiskTest do
                Store.head(store, "a", [euid(2)])
 
       assert found == %{euid(2) => :spent}
-      assert length(Store.recover(store, 0..1023)) == 301
+      assert length(Store.recover(store, 0..1023).waiting) == 301
     end
 
     test "a tail record is superseded by the next one and by blocks", %{dir: dir} do
@@ -136,12 +136,12 @@ defmodule EventSeal.StoreDiskTest do
       :ok = Store.commit(store, [block("a", 0, 1, [1, 2]), put("a", 5, :tail)])
       assert {:ok, %{entries: entries}} = Store.head(store, "a")
       assert Enum.map(entries, &elem(&1, 0)) == [3, 4, 5]
-      assert [%{flow: "a", pool: 0, tail: 3}] = Store.recover(store, 0..1023)
+      assert [%{flow: "a", pool: 0, tail: 3}] = Store.recover(store, 0..1023).waiting
       :ok = Disk.rotate(store.name)
       store = reopen!(store, dir)
       assert {:ok, %{entries: ^entries}} = Store.head(store, "a")
       :ok = Store.commit(store, [block("a", 1, 3, [3, 4, 5, 6], closes: true)])
-      assert [] = Store.recover(store, 0..1023)
+      assert [] = Store.recover(store, 0..1023).waiting
       store = reopen!(store, dir)
       assert {:ok, %{entries: [], closed: true, next_seq: 7}} = Store.head(store, "a")
     end

@@ -66,6 +66,7 @@ defmodule EventSeal.Store do
           | {:checkpoint, binary}
   @type shards :: Range.t() | [0..1023]
   @type waiting :: %{flow: flow, pool: non_neg_integer, tail: non_neg_integer}
+  @type damage :: %{what: atom, file: String.t(), offset: non_neg_integer | nil}
   @type positions :: {from :: pos_integer, to :: pos_integer | :infinity}
   @type log_query ::
           :size
@@ -75,7 +76,7 @@ defmodule EventSeal.Store do
   @doc "The supervised process, or tree, that holds the store of this name."
   @callback child_spec({name, keyword}) :: Supervisor.child_spec()
   @callback commit(name, [op]) :: :ok | {:error, Error.t()}
-  @callback recover(name, shards) :: [waiting]
+  @callback recover(name, shards) :: %{waiting: [waiting], damage: [damage]}
   @callback head(name, flow, [euid]) :: {:ok, Head.t()} | {:error, Error.t()}
   @callback blocks(name, flow, positions) :: {:ok, [Piece.t()]} | {:error, Error.t()}
   @callback flows(name, flow | nil, pos_integer) :: {:ok, [flow]} | {:error, Error.t()}
@@ -101,8 +102,11 @@ defmodule EventSeal.Store do
   @spec commit(t, [op]) :: :ok | {:error, Error.t()}
   def commit(store, ops), do: span(store, :commit, fn -> store.module.commit(store.name, ops) end)
 
-  @doc "The flows of these shards that have entries which are not sealed, with their numbers, in byte order of the id."
-  @spec recover(t, shards) :: [waiting]
+  @doc """
+  What was there when the store was opened: `waiting` has the flows of these shards with entries that are not sealed, and
+  their numbers, in byte order of the id; `damage` the places that could not be read as they were written.
+  """
+  @spec recover(t, shards) :: %{waiting: [waiting], damage: [damage]}
   def recover(store, shards), do: span(store, :recover, fn -> store.module.recover(store.name, shards) end)
 
   @doc "One consistent state of a flow, `:not_found` if it is unknown; `found` tells of the `euids` asked for."

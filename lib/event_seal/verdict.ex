@@ -7,6 +7,8 @@ defmodule EventSeal.Verdict do
     * `bodies_not_shown` - bodies that were not there to be checked; never counted as verified
     * `bytes` - packed bytes read
     * `faults` - `EventSeal.Fault`s, the lowest position of each flow first; capped, `fault_count` is not
+    * `damage` - places of the store's files that could not be read as they were written when it was opened,
+      `%{what: atom, file: name, offset: integer | nil}`: what stood there was not verified
     * `microseconds` - how long it took
   """
   defstruct flows: 0,
@@ -19,6 +21,7 @@ defmodule EventSeal.Verdict do
             bytes: 0,
             fault_count: 0,
             faults: [],
+            damage: [],
             microseconds: 0
 
   @type t :: %__MODULE__{
@@ -32,26 +35,36 @@ defmodule EventSeal.Verdict do
           bytes: non_neg_integer,
           fault_count: non_neg_integer,
           faults: [EventSeal.Fault.t()],
+          damage: [%{what: atom, file: String.t(), offset: non_neg_integer | nil}],
           microseconds: non_neg_integer
         }
 
   @sums [:flows, :blocks, :events, :fixed, :provisional, :bodies_verified, :bodies_not_shown, :bytes, :fault_count]
 
   @doc """
-  Whether nothing was found.
+  Whether nothing was found: no fault, and no damage.
 
       iex> EventSeal.Verdict.ok?(%EventSeal.Verdict{})
       true
   """
   @spec ok?(t) :: boolean
-  def ok?(%__MODULE__{fault_count: count}), do: count == 0
+  def ok?(%__MODULE__{fault_count: count, damage: damage}), do: count == 0 and damage == []
 
   @doc "Adds the verdict of what comes after to a verdict; at most `max_faults` faults are kept."
   @spec add(t, t, pos_integer) :: t
   def add(%__MODULE__{} = verdict, %__MODULE__{} = next, max_faults \\ 1_000) do
     kept = verdict.faults ++ Enum.take(next.faults, max(max_faults - length(verdict.faults), 0))
     summed = Map.new(@sums, &{&1, Map.fetch!(verdict, &1) + Map.fetch!(next, &1)})
-    struct!(%{verdict | faults: kept, microseconds: verdict.microseconds + next.microseconds}, summed)
+
+    struct!(
+      %{
+        verdict
+        | faults: kept,
+          damage: verdict.damage ++ next.damage,
+          microseconds: verdict.microseconds + next.microseconds
+      },
+      summed
+    )
   end
 end
 

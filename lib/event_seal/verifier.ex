@@ -35,7 +35,7 @@ defmodule EventSeal.Verifier do
   defp flows(run) do
     case Keyword.fetch(run.opts, :flow) do
       {:ok, flow} -> one(run, flow)
-      :error -> pages(run, nil)
+      :error -> pages(%{run | verdict: %Verdict{damage: Store.recover(run.store, []).damage}}, nil)
     end
   end
 

@@ -182,7 +182,7 @@ defmodule EventSeal.Writer do
     now = Instance.tick(state.instance)
 
     # Three events at a flow's end wait for what comes; nothing happens to them by itself.
-    waiting = Enum.filter(Store.recover(state.store, shards), &(&1.pool > 0 or &1.tail > 3))
+    waiting = Enum.filter(Store.recover(state.store, shards).waiting, &(&1.pool > 0 or &1.tail > 3))
     waiting |> Enum.reduce(state, &schedule(&2, &1.flow, now)) |> wake() |> run_all()
   end
 

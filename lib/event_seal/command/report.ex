@@ -51,13 +51,12 @@ defmodule EventSeal.Command.Report do
     )
 
     faults(verdict)
+    damage(verdict.damage)
   end
 
-  @doc "What a store on disk found damaged when it was opened; nothing if all was whole."
-  @spec damage([%{what: atom, file: String.t(), offset: non_neg_integer | nil}]) :: :ok
-  def damage([]), do: :ok
+  defp damage([]), do: :ok
 
-  def damage(notes) do
+  defp damage(notes) do
     puts(
       "DAMAGE: #{count(length(notes), "damaged place")} in the store's files; what could not be read was not verified:"
     )

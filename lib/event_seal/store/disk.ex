@@ -69,8 +69,11 @@ defmodule EventSeal.Store.Disk do
     end
   end
 
+  # A torn tail is what a crash leaves, and no damage.
   @impl EventSeal.Store
-  defdelegate recover(name, shards), to: Reader
+  def recover(name, shards) do
+    %{waiting: Reader.waiting(name, shards), damage: Enum.reject(report(name), &(&1.what == :torn_tail))}
+  end
 
   @impl EventSeal.Store
   def head(name, flow, euids), do: Reader.head(name, flow, euids)
@@ -96,7 +99,7 @@ defmodule EventSeal.Store.Disk do
   def rotate(name), do: GenServer.call(name, :rotate, :infinity)
 
   @doc "What was found when the store was opened: `%{what: atom, file: name, offset: integer | nil}`, oldest first."
-  @spec report(EventSeal.Store.name()) :: [%{what: atom, file: String.t(), offset: non_neg_integer | nil}]
+  @spec report(EventSeal.Store.name()) :: [EventSeal.Store.damage()]
   def report(name) do
     Reader.handle(name)
     :ets.lookup_element(name, :notes, 2)

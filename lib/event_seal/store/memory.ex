@@ -32,10 +32,13 @@ defmodule EventSeal.Store.Memory do
 
   @impl Store
   def recover(name, shards) do
-    for {flow, head} <- :ets.tab2list(table(name, :flows)), head.entries != [], Store.shard(flow) in shards do
-      {pool, tail} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
-      %{flow: flow, pool: length(pool), tail: length(tail)}
-    end
+    waiting =
+      for {flow, head} <- :ets.tab2list(table(name, :flows)), head.entries != [], Store.shard(flow) in shards do
+        {pool, tail} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
+        %{flow: flow, pool: length(pool), tail: length(tail)}
+      end
+
+    %{waiting: waiting, damage: []}
   end
 
   @impl Store

@@ -46,11 +46,11 @@ defmodule EventSeal.Store.Disk.Reader do
   defp gone?(tables), do: :ets.info(tables.flows, :size) == :undefined
 
   @doc "Asks the store's process, since this reads the rows of many flows, which no snapshot spans."
-  def recover(name, shards) do
-    GenServer.call(name, {:run, fn tables -> waiting(tables, shards) end}, :infinity)
+  def waiting(name, shards) do
+    GenServer.call(name, {:run, fn tables -> all_waiting(tables, shards) end}, :infinity)
   end
 
-  defp waiting(tables, shards) do
+  defp all_waiting(tables, shards) do
     waiting = Enum.reduce(:ets.tab2list(tables.entries), %{}, &count_entry/2)
     waiting = Enum.reduce(with_tail(tables), waiting, &count_tail/2)
 
