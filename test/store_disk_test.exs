@@ -657,6 +657,23 @@ defmodule EventSeal.StoreDiskTest do
       assert :ok = stop!(reader)
     end
 
+    test "a reader that has to look again leaves nothing of its failed looks", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      reader = open!(dir, mode: :read)
+      tables = tables_of(reader)
+      :ok = Disk.rotate(store.name)
+      FaultyFiles.fail(:open, Path.basename(journal(dir)), :emfile, times: 3, after: 1)
+      heads = for _ <- 1..8, do: Task.async(fn -> Store.head(reader, "b") end)
+      assert Enum.all?(Task.await_many(heads), &match?({:ok, %{entries: [_]}}, &1))
+      assert tables_of(reader) == tables
+    end
+
+    defp tables_of(store) do
+      pid = Process.whereis(store.name)
+      Enum.count(:ets.all(), &(:ets.info(&1, :owner) == pid))
+    end
+
     test "is its owner's alone, and no flow id is a path in it", %{dir: dir, tmp_dir: tmp} do
       store = open!(dir)
       flow = "../../outside/\\x00/%2e"

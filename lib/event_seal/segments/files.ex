@@ -27,9 +27,12 @@ defmodule EventSeal.Segments.Files do
   @doc "Makes a file that must not be there yet, mode 0600."
   @spec create(Path.t()) :: {:ok, fd} | {:error, reason}
   def create(path) do
-    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read, :write, :exclusive]),
-         :ok <- :file.change_mode(path, 0o600),
-         do: {:ok, fd}
+    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read, :write, :exclusive]) do
+      case :file.change_mode(path, 0o600) do
+        :ok -> {:ok, fd}
+        {:error, reason} -> with :ok <- :file.close(fd), do: {:error, reason}
+      end
+    end
   end
 
   @doc "Opens a regular file for reading, or for reading and writing."

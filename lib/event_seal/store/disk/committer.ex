@@ -204,8 +204,9 @@ defmodule EventSeal.Store.Disk.Committer do
 
   def handle_call(:rotate, _from, state), do: {:reply, {:error, state.refuses}, state}
 
-  def handle_call(:refresh, _from, %{opts: opts} = state) do
-    if opts[:mode] == :read, do: refresh(state), else: {:reply, :ok, state}
+  # Of many who ask because of one rotation, the first has the files read again.
+  def handle_call({:refresh, seen}, _from, state) do
+    if state.tables == seen, do: refresh(state), else: {:reply, :ok, state}
   end
 
   defp refresh(state) do

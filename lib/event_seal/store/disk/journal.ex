@@ -39,9 +39,15 @@ defmodule EventSeal.Store.Disk.Journal do
     marker = :crypto.strong_rand_bytes(8)
     files.delete(path)
 
-    with {:ok, fd} <- files.create(path),
-         :ok <- files.pwrite(fd, 0, header(generation, store_id, marker)) do
-      {:ok, %__MODULE__{files: files, dir: dir, generation: generation, path: path, fd: fd, marker: marker}}
+    with {:ok, fd} <- files.create(path) do
+      journal = %__MODULE__{files: files, dir: dir, generation: generation, path: path, fd: fd, marker: marker}
+
+      with {:error, reason} <- files.pwrite(fd, 0, header(generation, store_id, marker)) do
+        close(journal)
+        {:error, reason}
+      else
+        :ok -> {:ok, journal}
+      end
     end
   end
 

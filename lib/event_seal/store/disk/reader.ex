@@ -172,16 +172,16 @@ defmodule EventSeal.Store.Disk.Reader do
     do: List.first(:ets.lookup(tables.blocks, Tables.block_key(row(row, :number), height)))
 
   def head(name, flow, euids, tries \\ @tries) do
-    case with_tables(name, fn tables -> head_of(tables, name, flow, euids) end) do
-      {:stale, _reason} when tries > 0 -> refresh(name) && head(name, flow, euids, tries - 1)
-      {:stale, reason} -> {:error, Error.new(:storage, detail: "journal: #{reason}")}
-      result -> result
+    case with_tables(name, &{&1, head_of(&1, name, flow, euids)}) do
+      {tables, {:stale, _reason}} when tries > 0 -> refresh(name, tables) && head(name, flow, euids, tries - 1)
+      {_tables, {:stale, reason}} -> {:error, Error.new(:storage, detail: "journal: #{reason}")}
+      {_tables, result} -> result
     end
   end
 
   # A reader beside a writer learns of a rotation only so.
-  defp refresh(name) do
-    if handle(name).mode == :read, do: GenServer.call(name, :refresh, :infinity), else: Process.sleep(1)
+  defp refresh(name, tables) do
+    if tables.mode == :read, do: GenServer.call(name, {:refresh, tables}, :infinity), else: Process.sleep(1)
   end
 
   defp head_of(tables, name, flow, euids) do

@@ -25,11 +25,16 @@ defmodule EventSeal.Store.Disk.Recovery do
     state = %{tables: tables, segments: segments, files: files, dir: dir, store_id: store_id, generation: 0}
     state = Map.merge(state, %{journal: nil, base: %{}, final: %{}, named: %{}, loose: [], notes: [], faults: []})
 
-    with {:ok, names} <- files.list(dir),
-         {:ok, present} <- files.list(Folder.segments(dir)) do
+    with {:error, reason} <- load(state) do
+      Tables.delete(tables)
+      {:error, reason}
+    end
+  end
+
+  defp load(state) do
+    with {:ok, names} <- state.files.list(state.dir),
+         {:ok, present} <- state.files.list(Folder.segments(state.dir)) do
       {:ok, state |> lengths(names) |> segments(numbers(present)) |> replay() |> grown() |> prints() |> finish()}
-    else
-      {:error, reason} -> {:error, reason}
     end
   catch
     {:unreadable, reason} -> {:error, reason}
