@@ -112,4 +112,17 @@ defmodule EventSeal.PowerLossTest do
     assert :ok = Store.commit(store, [{:leaf, "goes on"}])
     stop!(store)
   end
+
+  test "after a first start that was killed, the folder's own name is synced before anything is answered", %{
+    tmp_dir: tmp
+  } do
+    dir = Path.join(tmp, "store")
+    File.mkdir_p!(dir)
+    store = open!(dir)
+    :ok = Store.commit(store, [{:open, "a", "g"}, {:leaf, "1"}])
+    expected = state(store)
+    PowerFiles.image(dir, dir <> "-image", fn -> :synced end, fn -> :synced end)
+    stop!(store)
+    assert expected == state(open!(dir <> "-image"))
+  end
 end

@@ -47,7 +47,7 @@ defmodule EventSeal.Store.Disk.Folder do
         foreign("not a folder")
 
       {:error, :enoent} ->
-        storage(with(:ok <- files.make_dir(dir), do: files.sync_dir(Path.dirname(dir))), "make folder")
+        storage(files.make_dir(dir), "make folder")
 
       {:error, reason} ->
         storage({:error, reason}, "folder")
@@ -105,7 +105,8 @@ defmodule EventSeal.Store.Disk.Folder do
     staged = identity(dir) <> ".new"
     files.delete(staged)
 
-    with :ok <- folders(files, dir),
+    with :ok <- storage(sync_parent(files, dir), "sync parent folder"),
+         :ok <- folders(files, dir),
          {:ok, fd} <- storage(files.create(staged), "create"),
          :ok <- storage(files.pwrite(fd, 0, text(store_id)), "write"),
          :ok <- storage(files.datasync(fd), "sync"),
@@ -113,6 +114,12 @@ defmodule EventSeal.Store.Disk.Folder do
          :ok <- storage(files.rename(staged, identity(dir)), "rename"),
          :ok <- storage(files.sync_dir(dir), "sync folder"),
          do: {:ok, store_id}
+  end
+
+  # Whoever made the folder: a start that was killed may have, and never have come to this. A parent that we may not read
+  # is not ours, and the folder was there before.
+  defp sync_parent(files, dir) do
+    with {:error, :eacces} <- files.sync_dir(Path.dirname(dir)), do: :ok
   end
 
   defp text(store_id) do
