@@ -280,7 +280,7 @@ defmodule EventSeal do
       do: raise(ArgumentError, "option :range needs the option :flow")
 
     verb(name, :verify, opts[:flow], fn instance ->
-      with {:ok, _} <- if(opts[:flow], do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
+      with {:ok, _} <- if(Keyword.has_key?(opts, :flow), do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
            {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts) end) do
         alarm(instance, verdict, opts)
         {:ok, verdict}

@@ -63,7 +63,10 @@ defmodule EventSeal.AlarmTest do
   test "verify checks its options" do
     start_supervised!({EventSeal, name: Alarmed, store: Store.Memory})
     assert_raise ArgumentError, ~r/:range needs the option :flow/, fn -> EventSeal.verify(Alarmed, range: 1..2) end
-    assert {:error, %{reason: :invalid, field: :flow}} = EventSeal.verify(Alarmed, flow: 7)
+
+    for flow <- [7, nil],
+        do: assert({:error, %{reason: :invalid, field: :flow}} = EventSeal.verify(Alarmed, flow: flow))
+
     assert {:error, %{reason: :not_found}} = EventSeal.verify(Alarmed, flow: "p/1")
   end
 

@@ -79,6 +79,10 @@ defmodule EventSeal.Instance do
     :counters.add(waiting, 2, bytes)
 
     cond do
+      # Waiting would not help it.
+      over?(instance.options[:queue], events, bytes) ->
+        refuse(waiting, events, bytes, "queue: this request alone is more than it takes")
+
       over?(instance.options[:queue], :counters.get(waiting, 1), :counters.get(waiting, 2)) ->
         refuse(waiting, events, bytes, "queue")
 
