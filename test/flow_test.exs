@@ -69,6 +69,15 @@ defmodule EventSeal.FlowTest do
     for request <- [append(4), amend(1), finish(:seal)], do: assert(request.(finished, @ctx) == :wait)
   end
 
+  test "a flow in which much is retracted asks the store, and does not keep it all" do
+    retract = fn n -> fn flow, _ -> Requests.retract(flow, <<n::128>>, nil) end end
+    {flow, _} = batch(Flow.new("p/1"), Enum.map(1..1_001, &append/1))
+    {few, _} = batch(flow, Enum.map(1..1_000, retract))
+    assert {1_000, []} = {map_size(few.spent), Flow.unknown(few, [<<1::128>>])}
+    {many, _} = batch(few, [retract.(1_001)])
+    assert {0, [<<1::128>>]} = {map_size(many.spent), Flow.unknown(many, [<<1::128>>])}
+  end
+
   test "what is due settles first in, first out" do
     {flow, _} = batch(Flow.new("p/1"), [append(1)])
     # A shorter window from now on: the second event is due before the first, and waits for it.

@@ -17,6 +17,9 @@ defmodule EventSeal.Flow do
 
   alias EventSeal.{Chain, Event, Record}
 
+  # Retracted euids that a flow without blocks has at hand.
+  @spent 1_000
+
   defstruct [
     :id,
     :chain,
@@ -126,7 +129,8 @@ defmodule EventSeal.Flow do
   @doc "The flow after its batch is committed."
   @spec committed(t) :: t
   def committed(flow) do
-    complete = flow.complete and flow.step.blocks == []
+    # A flow in which much is retracted does not keep it all in memory: the store is asked, then.
+    complete = flow.complete and flow.step.blocks == [] and map_size(flow.spent) <= @spent
     %{flow | step: nil, opened: flow.chain != nil, complete: complete, spent: if(complete, do: flow.spent, else: %{})}
   end
 
