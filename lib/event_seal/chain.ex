@@ -311,7 +311,7 @@ defmodule EventSeal.Chain do
 
   defp settle_all(flows, closing) do
     asked = Enum.map(flows, fn {chain, frames} -> {chain.links, Enum.map(frames, &elem(&1, 0)), closing} end)
-    work = Enum.reduce(flows, 0, fn {_, frames}, sum -> sum + 1024 * (1 + length(frames)) end)
+    work = Enum.reduce(flows, 0, fn {_, frames}, sum -> sum + 1024 * length(frames) end)
 
     with {:ok, settled} <- native(Native.settle(asked, work)) do
       {:ok, Enum.zip_with(flows, settled, &settled/2)}
