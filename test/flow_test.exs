@@ -69,6 +69,20 @@ defmodule EventSeal.FlowTest do
     for request <- [append(4), amend(1), finish(:seal)], do: assert(request.(finished, @ctx) == :wait)
   end
 
+  test "what is appended and retracted over and over does not pile up" do
+    retract = fn n -> fn flow, _ -> Requests.retract(flow, <<n::128>>, nil) end end
+    {flow, _} = batch(Flow.new("p/1"), [append(1)])
+
+    flow =
+      Enum.reduce(2..500, flow, fn n, flow ->
+        {flow, _} = batch(flow, [append(n)])
+        flow |> batch([retract.(n)]) |> elem(0)
+      end)
+
+    assert {1, true} = {flow.waiting, :queue.len(flow.pool) <= 102}
+    assert {_, [{:put, _, 1, :tail, _, :keep}]} = batch(flow, [finish(:settle)])
+  end
+
   test "a flow in which much is retracted asks the store, and does not keep it all" do
     retract = fn n -> fn flow, _ -> Requests.retract(flow, <<n::128>>, nil) end end
     {flow, _} = batch(Flow.new("p/1"), Enum.map(1..1_001, &append/1))

@@ -34,6 +34,7 @@ defmodule EventSeal.Flow do
     accepted: 0,
     pool: :queue.new(),
     waiting: 0,
+    gone: 0,
     pool_bytes: 0,
     open: :queue.new(),
     open_bytes: 0,
@@ -62,7 +63,8 @@ defmodule EventSeal.Flow do
   @typedoc """
   `held` has each unsealed euid: the pooled event, or its position once settled. `complete` says that no other euid was
   ever accepted, so that none has to be looked up; `spent` then has those that were retracted. `pool` and `open` are
-  queues, oldest first, of `{seq, euid, tick}` and `{seq, euid, bytes, when}`. `when_max` is that of the sealed events.
+  queues, oldest first, of `{seq, euid, tick}` and `{seq, euid, bytes, when}`; of the pool's, `waiting` are still in it, and
+  at most `gone` were retracted. `when_max` is that of the sealed events.
   """
   @type t :: %__MODULE__{
           id: String.t(),
@@ -78,6 +80,7 @@ defmodule EventSeal.Flow do
           accepted: non_neg_integer,
           pool: :queue.queue(),
           waiting: non_neg_integer,
+          gone: non_neg_integer,
           pool_bytes: non_neg_integer,
           open: :queue.queue(),
           open_bytes: non_neg_integer,

@@ -58,13 +58,21 @@ defmodule EventSeal.Flow.Requests do
           spent: if(flow.complete, do: Map.put(flow.spent, euid, true), else: flow.spent),
           accepted: flow.accepted - 1,
           waiting: waiting,
-          pool: if(waiting == 0, do: :queue.new(), else: flow.pool),
+          gone: flow.gone + 1,
           pool_bytes: flow.pool_bytes - byte_size(frame) - byte_size(body)
       }
 
-      {:ok, flow, receipt(flow.id, Record.draft(frame, body))}
+      {:ok, swept(flow), receipt(flow.id, Record.draft(frame, body))}
     end
   end
+
+  # What was retracted waits in the queue for its time, but not more of it than of what was not.
+  defp swept(%{waiting: 0} = flow), do: %{flow | pool: :queue.new(), gone: 0}
+
+  defp swept(%{gone: gone, waiting: waiting} = flow) when gone > waiting + 100,
+    do: %{flow | pool: :queue.filter(fn {_seq, euid, _tick} -> is_map_key(flow.held, euid) end, flow.pool), gone: 0}
+
+  defp swept(flow), do: flow
 
   @doc "Has the whole pool settled (`:settle`), or what can be fixed sealed (`:seal`), at the end of this batch."
   @spec finish(Flow.t(), :settle | :seal) :: {:ok, Flow.t()} | {:error, Error.t()} | :wait
