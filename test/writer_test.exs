@@ -64,6 +64,21 @@ defmodule EventSeal.WriterTest do
     refute_received {^other, :left}
   end
 
+  test "who waits and dies is forgotten" do
+    pids = for _ <- 1..3, do: spawn(fn -> Process.sleep(:infinity) end)
+    watches = Enum.reduce(pids, %Watches{}, &Watches.put(&2, "p/1", <<1::128>>, make_ref(), &1))
+    for pid <- pids, do: Process.exit(pid, :kill)
+
+    watches =
+      for _ <- pids, reduce: watches do
+        watches ->
+          assert_receive {:DOWN, monitor, :process, _, _}
+          watches |> Watches.down(monitor) |> Watches.down(make_ref())
+      end
+
+    assert watches == %Watches{}
+  end
+
   test "append_many raises for what is no list, and does not show it", %{name: name} do
     for items <- [%{body: "secret"}, [{"p/1", vital(1)} | %{body: "secret"}]] do
       error = assert_raise ArgumentError, fn -> EventSeal.append_many(name, items) end

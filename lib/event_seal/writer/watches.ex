@@ -3,22 +3,25 @@ defmodule EventSeal.Writer.Watches do
   Who wants to be told when an event leaves pool and sandbox; a watcher that dies is forgotten.
   """
 
-  defstruct by_event: %{}, by_ref: %{}
+  defstruct by_event: %{}, by_ref: %{}, by_monitor: %{}
 
   @type ref :: reference
   @type t :: %__MODULE__{
           by_event: %{optional({String.t(), binary}) => [{pid, ref, monitor :: reference}]},
-          by_ref: %{optional(ref) => {String.t(), binary}}
+          by_ref: %{optional(ref) => {String.t(), binary}},
+          by_monitor: %{optional(reference) => ref}
         }
 
   @doc "Has `{ref, :left}` sent to `pid` when the event leaves."
   @spec put(t, String.t(), binary, ref, pid) :: t
   def put(watches, flow, euid, ref, pid) do
-    watch = {pid, ref, Process.monitor(pid)}
+    monitor = Process.monitor(pid)
+    watch = {pid, ref, monitor}
 
     %{
       watches
-      | by_event: Map.update(watches.by_event, {flow, euid}, [watch], &[watch | &1]),
+      | by_monitor: Map.put(watches.by_monitor, monitor, ref),
+        by_event: Map.update(watches.by_event, {flow, euid}, [watch], &[watch | &1]),
         by_ref: Map.put(watches.by_ref, ref, {flow, euid})
     }
   end
@@ -28,15 +31,17 @@ defmodule EventSeal.Writer.Watches do
   def drop(watches, ref) do
     case Map.pop(watches.by_ref, ref) do
       {nil, _} -> watches
-      {event, by_ref} -> %{watches | by_ref: by_ref, by_event: without(watches.by_event, event, ref)}
+      {event, by_ref} -> without(%{watches | by_ref: by_ref}, event, ref)
     end
   end
 
   @doc "Takes back the watch of the process whose monitor went off."
   @spec down(t, monitor :: reference) :: t
   def down(watches, monitor) do
-    refs = for {_event, list} <- watches.by_event, {_pid, ref, ^monitor} <- list, do: ref
-    Enum.reduce(refs, watches, &drop(&2, &1))
+    case watches.by_monitor do
+      %{^monitor => ref} -> drop(watches, ref)
+      _ -> watches
+    end
   end
 
   @doc "Tells whoever waited for one of these events."
@@ -59,9 +64,10 @@ defmodule EventSeal.Writer.Watches do
     end
   end
 
-  defp without(by_event, event, ref) do
-    {gone, left} = Enum.split_with(Map.fetch!(by_event, event), fn {_pid, watched, _monitor} -> watched == ref end)
-    Enum.each(gone, fn {_pid, _ref, monitor} -> Process.demonitor(monitor, [:flush]) end)
-    if left == [], do: Map.delete(by_event, event), else: Map.put(by_event, event, left)
+  defp without(%{by_event: by_event} = watches, event, ref) do
+    {{_pid, _ref, monitor}, left} = by_event |> Map.fetch!(event) |> List.keytake(ref, 1)
+    Process.demonitor(monitor, [:flush])
+    by_event = if left == [], do: Map.delete(by_event, event), else: Map.put(by_event, event, left)
+    %{watches | by_event: by_event, by_monitor: Map.delete(watches.by_monitor, monitor)}
   end
 end
