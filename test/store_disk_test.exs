@@ -321,6 +321,22 @@ defmodule EventSeal.StoreDiskTest do
       assert :ok = Store.commit(store, [put("b", 2)])
     end
 
+    test "a failed sync of a group with blocks and no new generation: opened again, nothing is damaged", %{dir: dir} do
+      store = open!(dir)
+      fill(store)
+      FaultyFiles.fail(:datasync, "journal", :eio)
+      FaultyFiles.fail(:create, "journal", :enospc)
+      blocks = [block("a", 1, 6, [6, 7], filler: :binary.copy("x", 9000))]
+      assert {:error, %Error{reason: :read_only, detail: detail}} = Store.commit(store, blocks)
+      assert detail =~ "unknown"
+      crash!(store)
+      store = open!(dir)
+      assert Disk.report(store.name) == []
+      assert {:ok, %{height: height, entries: entries}} = Store.head(store, "a")
+      assert {height, length(entries)} in [{1, 4}, {2, 2}]
+      assert :ok = Store.commit(store, [put("b", 2)])
+    end
+
     test "a write that can not be cut back leads to a new journal", %{dir: dir} do
       store = open!(dir)
       fill(store)

@@ -188,6 +188,16 @@ defmodule EventSeal.Segments do
     end
   end
 
+  @doc """
+  Goes on from `earlier` without touching what was appended since: a journal may speak of it or not, nobody knows. It is
+  cut off when the folder is opened again, if it does not.
+  """
+  @spec abandon(t, t) :: t
+  def abandon(segments, earlier) do
+    finish(segments)
+    %{earlier | active: nil, next_number: segments.next_number, sequence: segments.sequence}
+  end
+
   @doc "Goes back to `earlier`, a state from before an append that has come to nothing after all."
   @spec roll_back(t, t) :: t
   def roll_back(segments, earlier), do: undo(earlier, segments, :sync)

@@ -312,7 +312,9 @@ defmodule EventSeal.Store.Disk.Committer do
   end
 
   defp journal(state, earlier, {:error, :unknown, reason}, {_draft, places, accepted}) do
-    state = rotate(%{state | segments: back(state.segments, earlier, places)})
+    # The journal may hold the group as long as there is no new one: then its blocks have to be there as well.
+    segments = if places == [], do: state.segments, else: Segments.abandon(state.segments, earlier)
+    state = rotate(%{state | segments: segments})
 
     if state.refuses do
       answer(
