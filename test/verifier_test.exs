@@ -96,6 +96,14 @@ defmodule EventSeal.VerifierTest do
     assert {:ok, %Verdict{faults: [%{position: 5, class: :missing}]}} = Verifier.run(store, [])
   end
 
+  test "a range in which no event stands is no sound one", %{store: store} do
+    {chain, blocks, tail} = chain("patient/1", 6, 3, "body")
+    commit(store, chain, blocks, tail)
+    assert {:ok, %Verdict{fault_count: 0, events: events}} = verify(store, 6..9)
+    assert events > 0
+    assert {:error, %Error{reason: :not_found}} = verify(store, 7..9)
+  end
+
   test "faults are capped, their number is not", %{store: store} do
     for i <- 1..5, do: keep(store, "patient/#{i}", 8, 2, "the body", &String.replace(&1, "the body", "the bodY"))
     assert {:ok, %Verdict{fault_count: 25, faults: faults}} = Verifier.run(store, max_faults: 7)

@@ -76,7 +76,10 @@ defmodule EventSeal.Options do
     ],
     verify: [
       flow: [type: :any, doc: "one flow only"],
-      range: [type: :range, doc: "positions `first..last` of that flow, checked alone"],
+      range: [
+        type: :range,
+        doc: "positions `first..last` of that flow, checked alone; `:not_found` if no event stands there"
+      ],
       progress: [type: {:function, 1}, doc: "called with `%{flows: …, events: …, bytes: …}` some ten times a second"],
       threads: [type: :positive, doc: "how many threads; as many as there are cores unless given"],
       max_faults: [type: :positive, default: 1_000, doc: "how many faults the verdict lists; all are counted"]

@@ -41,9 +41,14 @@ defmodule EventSeal.Verifier do
 
   defp one(run, flow) do
     case Keyword.fetch(run.opts, :range) do
-      {:ok, range} -> with({:ok, head} <- Store.head(run.store, flow), do: gather(run, head, range))
+      {:ok, range} -> with({:ok, head} <- Store.head(run.store, flow), do: part(run, head, range))
       :error -> whole(run, flow)
     end
+  end
+
+  # Where no event stands, nothing was verified: that is not the same as nothing wrong.
+  defp part(run, head, first..last//_) do
+    if first > settled(head), do: {:error, Error.new(:not_found)}, else: gather(run, head, first..last)
   end
 
   defp pages(run, cursor) do
