@@ -67,7 +67,14 @@ defmodule EventSeal.Store.Disk.Rotation do
     {tails, pools} = Enum.split_with(:ets.tab2list(tables.entries), fn entry -> elem(entry, 1) == :tail end)
     tails = Enum.group_by(tails, fn entry -> flow(entry) end)
     flows = Enum.uniq(Map.keys(tails) ++ Map.keys(spent))
-    tail_plans = Enum.map(flows, &tail(tables, files, old, &1, Map.get(tails, &1, []), Map.get(spent, &1, [])))
+    earlier = earlier(tables, files, flows)
+
+    tail_plans =
+      for flow <- flows do
+        entries = for entry <- Map.get(tails, flow, []), do: fetch(files, old, entry)
+        tail(Tables.find(tables, flow), Map.get(earlier, flow, []), entries, Map.get(spent, flow, []))
+      end
+
     log_plans = Enum.flat_map([:leaves, :checkpoints], &log(tables, &1))
     plans = tail_plans ++ log_plans
 
@@ -80,9 +87,9 @@ defmodule EventSeal.Store.Disk.Rotation do
     }
   end
 
-  defp tail(tables, files, old, flow, entries, spent) do
-    row = Tables.find(tables, flow)
-    kept = :lists.keymerge(1, earlier(tables, files, row), Enum.map(entries, &fetch(files, old, &1)))
+  defp tail(row, earlier, entries, spent) do
+    flow = row(row, :flow)
+    kept = :lists.keymerge(1, earlier, entries)
     ranges = Record.ranges(for {seq, _meta, _data} <- kept, do: seq)
     genesis = Draft.in_memory(row(row, :genesis))
     meta = Record.tail_meta(flow, genesis, row(row, :next_seq), ranges)
@@ -92,20 +99,35 @@ defmodule EventSeal.Store.Disk.Rotation do
      {:tail, flow, ranges, byte_size(genesis), Fingerprints.of(flow, keys)}}
   end
 
-  # A tail record is whole: what an earlier one holds and no block has taken goes into the new one too.
-  defp earlier(_tables, _files, row) when row(row, :tail) == nil, do: []
+  # A tail record is whole: what an earlier one holds and no block has taken goes into the new one too. Each segment is
+  # opened once: every open flow may have such a record.
+  defp earlier(tables, files, flows) do
+    rows = for flow <- flows, row = Tables.find(tables, flow), row(row, :tail) != nil, do: row
 
-  defp earlier(tables, files, row) do
-    {number, at, length, _ranges} = row(row, :tail)
+    for {number, rows} <- Enum.group_by(rows, &elem(row(&1, :tail), 0)),
+        kept <- earlier_in(Segments.path(Folder.segments(tables.dir), number), files, rows),
+        into: %{},
+        do: kept
+  end
 
-    read =
-      with {:ok, fd} <- files.open(Segments.path(Folder.segments(tables.dir), number), :read) do
-        read = Segments.pread(files, fd, at, length)
-        files.close(fd)
-        read
-      end
+  defp earlier_in(path, files, rows) do
+    case files.open(path, :read) do
+      {:ok, fd} ->
+        try do
+          for row <- Enum.sort_by(rows, &elem(row(&1, :tail), 1)), do: {row(row, :flow), kept(files, fd, row)}
+        after
+          files.close(fd)
+        end
 
-    case read do
+      {:error, reason} ->
+        throw({:unreadable, {:error, reason}})
+    end
+  end
+
+  defp kept(files, fd, row) do
+    {_number, at, length, _ranges} = row(row, :tail)
+
+    case Segments.pread(files, fd, at, length) do
       {:ok, payload} -> Enum.filter(Record.decode_entries(payload), &(elem(&1, 0) > row(row, :through)))
       {:error, error} -> throw({:unreadable, error})
     end
