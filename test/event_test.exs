@@ -49,16 +49,16 @@ defmodule EventSeal.EventTest do
   end
 
   test "an error never shows the value" do
-    secret = "Jane Roe, HIV"
+    secret = "Sesame 4711, HIV"
 
     for {field, value} <- [when: secret, where: secret, who: [secret], kind: {secret}, version: secret, body: [secret]] do
       assert {:error, error} = Event.draft(Map.put(@ok, field, value))
       assert error.field == field
-      refute Exception.message(error) =~ "Jane"
+      refute Exception.message(error) =~ "Sesame"
     end
 
     assert {:error, error} = Event.draft(Map.put(@ok, secret, 1))
-    refute Exception.message(error) =~ "Jane"
+    refute Exception.message(error) =~ "Sesame"
     assert {:error, error} = Event.draft(Map.put(@ok, :wen, 1))
     assert Exception.message(error) =~ "did you mean :when"
   end
@@ -68,11 +68,11 @@ defmodule EventSeal.EventTest do
       when: 1,
       kind: "vital",
       body: "HIV",
-      who: "Jane",
+      who: "Sesame",
       where: {:place, "ward 7"},
       salt: "0123456789abcdef"
     }
 
-    for secret <- ["HIV", "Jane", "ward 7", "0123456789abcdef"], do: refute(inspect(event) =~ secret)
+    for secret <- ["HIV", "Sesame", "ward 7", "0123456789abcdef"], do: refute(inspect(event) =~ secret)
   end
 end

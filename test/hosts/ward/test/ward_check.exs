@@ -2,10 +2,10 @@ defmodule WardTest do
   use ExUnit.Case
 
   test "what is written is read in order, sealed and verified" do
-    for bed <- 1..5, do: assert({:ok, %{euid: <<_::128>>}} = Ward.admit("anna", bed))
-    assert {:ok, _} = Ward.seal("anna")
-    assert Ward.stays("anna") == for(bed <- 1..5, do: "bed #{bed}")
-    assert {:ok, %{events: 5, fixed: 2, fault_count: 0}} = EventSeal.verify(Ward.Events, flow: "patient/anna")
+    for bed <- 1..5, do: assert({:ok, %{euid: <<_::128>>}} = Ward.admit("4711", bed))
+    assert {:ok, _} = Ward.seal("4711")
+    assert Ward.stays("4711") == for(bed <- 1..5, do: "bed #{bed}")
+    assert {:ok, %{events: 5, fixed: 2, fault_count: 0}} = EventSeal.verify(Ward.Events, flow: "patient/4711")
   end
 
   test "a wrong event is refused by name" do
