@@ -1,8 +1,8 @@
 defmodule EventSeal.WriterTest do
   # What a writer does beside its answers: its timer, its counters, what it keeps.
-  use ExUnit.Case, async: true
+  use ExUnit.Case, async: false
 
-  alias EventSeal.{Instance, ManualClock, Store}
+  alias EventSeal.{FaultyFiles, Instance, ManualClock, Store}
   alias EventSeal.Writer.Watches
 
   setup context do
@@ -84,6 +84,50 @@ defmodule EventSeal.WriterTest do
       error = assert_raise ArgumentError, fn -> EventSeal.append_many(name, items) end
       refute Exception.message(error) =~ "secret"
     end
+  end
+
+  @tag :tmp_dir
+  @tag :capture_log
+  test "a writer that begins while the disk is full goes on when it is not", %{tmp_dir: dir} do
+    %{name: name} = on_disk(dir)
+    EventSeal.append!(name, "p/1", vital(1))
+    FaultyFiles.fail(:pwrite, "journal", :enospc, times: 8)
+
+    for writer <- writers(name) do
+      ref = Process.monitor(writer)
+      Process.exit(writer, :kill)
+      assert_receive {:DOWN, ^ref, _, _, _}
+    end
+
+    appended? = fn _ -> match?({:ok, _}, EventSeal.append(name, "p/1", vital(2))) or Process.sleep(10) != :ok end
+    assert Enum.any?(1..200, appended?)
+  end
+
+  @tag :tmp_dir
+  @tag :capture_log
+  test "a store that is not written any more is not asked over and over", %{tmp_dir: dir} do
+    %{name: name, clock: clock} = on_disk(dir)
+    for n <- 1..9, do: EventSeal.append!(name, "p/#{n}", vital(n))
+    FaultyFiles.fail(:datasync, "journal", :eio)
+    FaultyFiles.fail(:create, "journal", :enospc)
+    assert {:error, %{reason: :read_only}} = EventSeal.append(name, "p/1", vital(2))
+
+    for _ <- 1..3 do
+      ManualClock.advance(clock, 300_000)
+      for n <- 1..9, do: assert({:error, %{reason: :read_only}} = EventSeal.append(name, "p/#{n}", vital(2)))
+    end
+
+    assert ManualClock.waits(clock) == []
+    assert {:ok, %{pool: 1}} = EventSeal.head(name, "p/1")
+  end
+
+  defp on_disk(dir) do
+    FaultyFiles.start()
+    clock = ManualClock.start!()
+    name = Module.concat(__MODULE__, "D#{System.unique_integer([:positive])}")
+    store = {Store.Disk, dir: Path.join(dir, "store"), files: FaultyFiles}
+    start_supervised!({EventSeal, name: name, store: store, clock: clock, writers: 4}, id: name)
+    %{name: name, clock: clock}
   end
 
   defp vital(n), do: %{when: n, kind: "vital", body: "body #{n}"}

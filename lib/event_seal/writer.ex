@@ -124,11 +124,12 @@ defmodule EventSeal.Writer do
     Instance.hold(instance, index, {0, 0})
 
     state =
-      with {:ok, epoch} <- Store.lease(state.store, shards), :ok <- settle_outcomes(state.store) do
-        recover(%{state | ctx: Map.put(state.ctx, :epoch, epoch)}, shards)
+      with {:ok, epoch} <- Store.lease(state.store, shards),
+           %{refusal: nil} = state <- settle_outcomes(%{state | ctx: Map.put(state.ctx, :epoch, epoch)}) do
+        recover(state, shards)
       else
-        # A store that cannot be written still serves readers.
         {:error, error} -> %{state | refusal: error}
+        refusing -> refusing
       end
 
     next(state)
@@ -342,7 +343,7 @@ defmodule EventSeal.Writer do
 
   # What the store holds is the truth, once nothing is under way any more. Timers find the flows again a little later.
   defp forget(state, ids) do
-    settle_outcomes(state.store)
+    state = settle_outcomes(state)
     state = %{state | watches: Watches.unsure(state.watches, ids)}
     later = Instance.tick(state.instance) + @retry
     ids |> Enum.map(&:binary.copy/1) |> Enum.reduce(state, &forget(&2, &1, later)) |> hold() |> arm()
@@ -350,7 +351,14 @@ defmodule EventSeal.Writer do
 
   defp forget(state, id, later), do: state |> drop(id) |> schedule(id, later)
 
-  defp settle_outcomes(store), do: Store.commit(store, [])
+  # A store that cannot be written until it is opened again still serves readers; nothing is tried on it over and over.
+  # After any other failure the next commit may well succeed.
+  defp settle_outcomes(state) do
+    case Store.commit(state.store, []) do
+      {:error, %Error{reason: :read_only} = error} -> %{state | refusal: error}
+      _ -> state
+    end
+  end
 
   defp schedule(state, id, due), do: %{state | agenda: Agenda.put(state.agenda, id, due)}
 
