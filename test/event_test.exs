@@ -14,6 +14,13 @@ defmodule EventSeal.EventTest do
     assert {:ok, ^a} = Event.draft(%{@ok | when: DateTime.to_unix(at, :microsecond)})
   end
 
+  test "a DateTime that is no date is refused like any other wrong value" do
+    for wrong <- [%{~U[2026-02-28 00:00:00Z] | day: 31}, %{~U[2026-02-28 00:00:00Z] | year: "2026"}] do
+      assert {:error, %Error{reason: :invalid, field: :when} = error} = Event.draft(%{@ok | when: wrong})
+      refute Exception.message(error) =~ "2026"
+    end
+  end
+
   test "map, keyword list and struct are the same" do
     assert {:ok, draft} = Event.draft(@ok)
     assert {:ok, ^draft} = Event.draft(Map.to_list(@ok))

@@ -651,6 +651,15 @@ defmodule EventSeal.StoreDiskTest do
       File.write!(Path.join(other, "identity"), identity)
       stop!(open!(other))
 
+      store = open!(other)
+      fill(store)
+      stop!(store)
+
+      for file <- ["identity" | Path.wildcard(other <> "/journal*")],
+          do: File.rm!(Path.join(other, Path.basename(file)))
+
+      assert %{reason: :foreign, detail: "segments without" <> _} = open_error(other)
+
       File.write!(Path.join(tmp, "file"), "")
       assert %{reason: :foreign} = open_error(Path.join(tmp, "file"))
       assert %{reason: :not_found} = open_error(Path.join(tmp, "none"), mode: :read)

@@ -156,6 +156,9 @@ defmodule EventSeal.Event do
 
   defp time(%DateTime{} = at) do
     with {:error, _} <- time(DateTime.to_unix(at, :microsecond)), do: bad_time(at)
+  rescue
+    # A struct put together by hand may be no date; what is raised then shows it.
+    _ in [ArgumentError, FunctionClauseError] -> bad_time(at)
   end
 
   defp time(other), do: bad_time(other)

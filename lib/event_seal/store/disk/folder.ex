@@ -85,12 +85,16 @@ defmodule EventSeal.Store.Disk.Folder do
     end
   end
 
-  # What a first start leaves that was killed in the middle is ours.
+  # What a first start leaves that was killed in the middle is ours; but a segment that holds anything is a store's that
+  # has lost its identity, and no place for a new one.
   defp empty(files, dir) do
-    with {:ok, names} <- storage(files.list(dir), "list") do
-      if names -- ["lock", "identity.new", "segments", "aside"] == [],
-        do: :ok,
-        else: foreign("no store's, and not empty")
+    with {:ok, names} <- storage(files.list(dir), "list"),
+         {:ok, kept} <- if("segments" in names, do: storage(files.list(segments(dir)), "list"), else: {:ok, []}) do
+      cond do
+        names -- ["lock", "identity.new", "segments", "aside"] != [] -> foreign("no store's, and not empty")
+        kept != [] -> foreign("segments without the identity of their store")
+        true -> :ok
+      end
     end
   end
 
