@@ -41,7 +41,10 @@ defmodule EventSeal.OptionsTest do
   test "the documentation has every option and its default" do
     docs = Options.docs(:start)
     for {name, _} <- Options.check!(@right ++ [writers: 1], :start), do: assert(docs =~ "* `:#{name}` - ")
-    assert docs =~ "`:pool_window` - how long an event can be amended, in ms; 0: not at all (default: `300000`)"
+
+    assert docs =~
+             "`:pool_window` - how long an event can be amended, in ms; 0: not at all. A shorter one holds for events that wait already, too (default: `300000`)"
+
     assert docs =~ "    * `:max_age` - "
   end
 

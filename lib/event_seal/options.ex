@@ -35,7 +35,8 @@ defmodule EventSeal.Options do
       pool_window: [
         type: :milliseconds,
         default: 300_000,
-        doc: "how long an event can be amended, in ms; 0: not at all"
+        doc:
+          "how long an event can be amended, in ms; 0: not at all. A shorter one holds for events that wait already, too"
       ],
       block: [type: {:options, @block}, doc: "when what can be fixed is sealed"],
       queue: [type: {:options, @queue}, doc: "what may wait at one writer before `:overloaded`"],

@@ -14,7 +14,8 @@ defmodule EventSeal.Store.Disk.Folder do
   alias EventSeal.Store.Disk.Journal
 
   @version 1
-  @tries 50
+  # A lock outlives its killed holder by the sync that this was in, which on a slow disk takes a second or two.
+  @tries 200
 
   def segments(dir), do: Path.join(dir, "segments")
   def aside(dir), do: Path.join(dir, "aside")
