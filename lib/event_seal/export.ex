@@ -8,7 +8,6 @@ defmodule EventSeal.Export do
   """
 
   alias EventSeal.{Chain, Error, Interchange, Record, Store}
-  alias EventSeal.Chain.Entry
   alias EventSeal.Export.FileName
 
   defstruct flows: 0, events: 0, in_pool: 0, bytes: 0, microseconds: 0
@@ -78,24 +77,13 @@ defmodule EventSeal.Export do
     with {:ok, line} <- Interchange.header(head.genesis, head.closed),
          {:ok, bytes} <- put.(line, 0),
          {:ok, bytes} <- each(blocks, bytes, &block(put, &1, &2)),
-         {:ok, tail} <- tail(head) do
+         {:ok, tail} <- Chain.tail(head.genesis, head.last_block, Record.settled(head.entries)) do
       if tail, do: container(put, tail, bytes), else: {:ok, bytes}
     end
   end
 
   defp block(put, piece, bytes), do: with({:ok, block} <- Store.read(piece), do: container(put, block, bytes))
   defp container(put, container, bytes), do: with({:ok, lines} <- Interchange.lines(container), do: put.(lines, bytes))
-
-  defp tail(head) do
-    entries = for {_seq, :tail, meta, data} <- head.entries, do: entry(meta, data)
-    Chain.tail(head.genesis, head.last_block, entries)
-  end
-
-  defp entry(meta, data) do
-    {n, frame, hash, provisional} = Record.decode_tail(meta)
-    <<euid::binary-16, _::binary>> = frame
-    %Entry{n: n, euid: euid, frame: frame, hash: hash, provisional: provisional, body: data}
-  end
 
   # Under its own name a file is whole, or not there.
   defp write(path, fun) do

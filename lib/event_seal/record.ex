@@ -11,6 +11,7 @@ defmodule EventSeal.Record do
   The frame is the one that was hashed (FORMAT.md, "Frame"). See FORMAT.md, "Journal".
   """
 
+  alias EventSeal.Chain.Entry
   alias EventSeal.{Error, Event}
 
   @type frame :: binary
@@ -35,6 +36,18 @@ defmodule EventSeal.Record do
     do: {n, frame, hash, provisional}
 
   def decode_tail(_), do: corrupt()
+
+  @doc """
+  The settled events among a store's entries, `{seq, :pool | :tail, meta, data}`, in their order. Raises as `decode_tail/1`
+  does.
+  """
+  @spec settled([{integer, :pool | :tail, binary, binary}]) :: [Entry.t()]
+  def settled(entries), do: for({_seq, :tail, meta, data} <- entries, do: entry(meta, data))
+
+  defp entry(meta, data) do
+    {n, frame, hash, provisional} = decode_tail(meta)
+    %Entry{n: n, euid: euid(frame), frame: frame, hash: hash, provisional: provisional, body: data}
+  end
 
   @doc "The euid in a frame."
   @spec euid(frame) :: <<_::128>>

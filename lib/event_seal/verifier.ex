@@ -7,7 +7,6 @@ defmodule EventSeal.Verifier do
   """
 
   alias EventSeal.{Chain, Error, Fault, Record, Store, Verdict, Verification}
-  alias EventSeal.Chain.Entry
 
   # As much as one native call is given: large enough to be cheap, small enough to keep memory and progress in bounds.
   @batch_bytes 32 * 1024 * 1024
@@ -130,14 +129,9 @@ defmodule EventSeal.Verifier do
   end
 
   defp entries(head) do
-    {:ok, for({_, :tail, meta, data} <- head.entries, do: entry(meta, data))}
+    {:ok, Record.settled(head.entries)}
   rescue
     error in Error -> {:error, error}
-  end
-
-  defp entry(meta, data) do
-    {n, frame, hash, provisional} = Record.decode_tail(meta)
-    %Entry{n: n, euid: Record.euid(frame), frame: frame, hash: hash, provisional: provisional, body: data}
   end
 
   defp fault(run, flow, position, class) do

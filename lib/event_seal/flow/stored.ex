@@ -12,7 +12,7 @@ defmodule EventSeal.Flow.Stored do
   def load(head, ctx) do
     {pooled, settled} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
 
-    with {:ok, chain} <- Chain.restore(head.genesis, head.last_block, head.when_max, Enum.map(settled, &entry/1)) do
+    with {:ok, chain} <- Chain.restore(head.genesis, head.last_block, head.when_max, Record.settled(settled)) do
       flow = %Flow{
         id: head.flow,
         chain: chain,
@@ -57,19 +57,6 @@ defmodule EventSeal.Flow.Stored do
     for euid <- Enum.reverse(step.changed), {seq, _, deadline, frame, body, _} <- [Map.get(flow.held, euid)] do
       {:put, flow.id, seq, :pool, Record.encode_pool(deadline, frame), body}
     end
-  end
-
-  defp entry({_seq, :tail, meta, data}) do
-    {n, frame, hash, provisional} = Record.decode_tail(meta)
-
-    %Chain.Entry{
-      n: n,
-      euid: Record.euid(frame),
-      frame: frame,
-      hash: hash,
-      provisional: provisional,
-      body: data
-    }
   end
 
   defp reopen(settled, flow) do
