@@ -91,9 +91,6 @@ defmodule EventSeal.Native do
   @spec progress(reference) :: {non_neg_integer, non_neg_integer}
   def progress(_job), do: not_loaded()
 
-  @spec stop(reference) :: :ok
-  def stop(_job), do: not_loaded()
-
   # Interchange and import
 
   @spec interchange_header(binary, boolean) :: result(binary)

@@ -75,13 +75,6 @@ fn progress(job: ResourceArc<Job>) -> (u64, u64) {
     )
 }
 
-/// Ends a run early; it answers `{tag, :failed, :cancelled}`.
-#[rustler::nif]
-fn stop(job: ResourceArc<Job>) -> Atom {
-    job.0.stopped.store(true, Ordering::Relaxed);
-    atoms::ok()
-}
-
 /// Where a container lies.
 enum Piece<'a> {
     Bytes(&'a [u8]),
