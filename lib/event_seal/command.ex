@@ -15,17 +15,17 @@ defmodule EventSeal.Command do
   @type status :: 0 | 1 | 2
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
 
-  @doc "`--dir DIR [--suite sha256|blake3] [--skip-bad] FILE…`: see `EventSeal.Import`."
+  @doc "`--dir DIR [--archive DIR] [--suite sha256|blake3] [--skip-bad] FILE…`: see `EventSeal.Import`."
   @spec import([String.t()]) :: status
   def import(args) do
     run(
-      "import --dir DIR [--suite sha256|blake3] [--skip-bad] FILE…",
+      "import --dir DIR [--archive DIR] [--suite sha256|blake3] [--skip-bad] FILE…",
       args,
-      [dir: :string, suite: :string, skip_bad: :boolean],
+      [dir: :string, archive: :string, suite: :string, skip_bad: :boolean],
       fn
-        %{dir: dir} = opts, [_ | _] = files ->
+        %{dir: _} = opts, [_ | _] = files ->
           with {:ok, suite} <- suite(Map.get(opts, :suite, "sha256")),
-               do: import(dir, files, suite, Map.get(opts, :skip_bad, false))
+               do: import(disk(opts), files, suite, Map.get(opts, :skip_bad, false))
 
         _opts, _files ->
           :usage
@@ -33,20 +33,22 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR --out OUT`: see `EventSeal.Export`."
+  @doc "`--dir DIR [--archive DIR] --out OUT`: see `EventSeal.Export`."
   @spec export([String.t()]) :: status
   def export(args) do
-    run("export --dir DIR --out OUT", args, [dir: :string, out: :string], fn
-      %{dir: dir, out: out}, [] -> export(dir, out)
+    run("export --dir DIR [--archive DIR] --out OUT", args, [dir: :string, archive: :string, out: :string], fn
+      %{dir: _, out: out} = opts, [] -> export(disk(opts), out)
       _opts, _files -> :usage
     end)
   end
 
-  @doc "`--dir DIR` or `--file FILE…`: see `EventSeal.Verifier` and `EventSeal.Interchange`."
+  @doc "`--dir DIR [--archive DIR]` or `--file FILE…`: see `EventSeal.Verifier` and `EventSeal.Interchange`."
   @spec verify([String.t()]) :: status
   def verify(args) do
-    run("verify --dir DIR, or verify --file FILE…", args, [dir: :string, file: :keep], fn
-      %{dir: dir, file: []}, [] -> verify_dir(dir)
+    usage = "verify --dir DIR [--archive DIR], or verify --file FILE…"
+
+    run(usage, args, [dir: :string, archive: :string, file: :keep], fn
+      %{dir: _, file: []} = opts, [] -> verify_dir(disk(opts))
       %{file: [_ | _] = files} = opts, more when not is_map_key(opts, :dir) -> verify_files(files ++ more)
       _opts, _files -> :usage
     end)
@@ -75,20 +77,23 @@ defmodule EventSeal.Command do
     with :error <- Map.fetch(@suites, name), do: :usage
   end
 
-  defp import(dir, files, suite, skip_bad) do
+  # The options of the store that the switches name.
+  defp disk(opts), do: for({key, value} <- opts, key in [:dir, :archive], do: {key, value})
+
+  defp import(disk, files, suite, skip_bad) do
     name = __MODULE__.Import
-    child = {EventSeal, name: name, store: {Store.Disk, dir: dir}, suite: suite, pool_window: 0}
+    child = {EventSeal, name: name, store: {Store.Disk, disk}, suite: suite, pool_window: 0}
 
     with_child(child, fn ->
       with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
-        Report.import(report, dir)
+        Report.import(report, disk[:dir])
         if report.kept, do: 0, else: 1
       end
     end)
   end
 
-  defp export(dir, out) do
-    with_reader(dir, fn store ->
+  defp export(disk, out) do
+    with_reader(disk, fn store ->
       with {:ok, report} <- Export.run(store, out, progress: Report.progress()) do
         Report.export(report, out)
         0
@@ -96,9 +101,9 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(dir) do
-    with_reader(dir, fn store ->
-      verdict(Verifier.run(store, progress: Report.progress()), dir)
+  defp verify_dir(disk) do
+    with_reader(disk, fn store ->
+      verdict(Verifier.run(store, progress: Report.progress()), disk[:dir])
     end)
   end
 
@@ -115,9 +120,9 @@ defmodule EventSeal.Command do
   defp verdict({:error, _} = error, _what), do: error
 
   # A reader takes no lock: the host that holds the store goes on.
-  defp with_reader(dir, fun) do
+  defp with_reader(disk, fun) do
     name = __MODULE__.Reader
-    with_child(Store.Disk.child_spec({name, dir: dir, mode: :read}), fn -> fun.(Store.handle(Store.Disk, name)) end)
+    with_child(Store.Disk.child_spec({name, disk ++ [mode: :read]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
   end
 
   defp with_child(child, fun) do

@@ -35,6 +35,15 @@ defmodule EventSeal.Segments do
   @spec path(Path.t(), pos_integer) :: Path.t()
   def path(dir, number), do: Path.join(dir, name(number) <> ".segment")
 
+  @doc "Where a segment lies: in the second folder, if there is one and it is there, else in the first."
+  @spec locate(module, {Path.t(), Path.t() | nil}, pos_integer) :: Path.t()
+  def locate(_files, {dir, nil}, number), do: path(dir, number)
+
+  def locate(files, {dir, archive}, number) do
+    archived = path(archive, number)
+    if match?({:ok, _size}, files.size(archived)), do: archived, else: path(dir, number)
+  end
+
   @spec name(pos_integer) :: String.t()
   def name(number), do: number |> Integer.to_string(16) |> String.downcase() |> String.pad_leading(8, "0")
 
@@ -52,15 +61,17 @@ defmodule EventSeal.Segments do
     }
   end
 
-  @doc "Opens the last known segment for writing, if it has room."
+  @doc "Opens the last known segment for writing, if it has room and was not moved elsewhere."
   def resume(%{known: known} = segments) when map_size(known) == 0, do: {:ok, segments}
 
   def resume(segments) do
     {number, found} = Enum.max(segments.known)
 
     if found.length < segments.limit do
-      with {:ok, fd} <- segments.files.open(path(segments.dir, number), :write) do
-        {:ok, %{segments | active: %{number: number, fd: fd}}}
+      case segments.files.open(path(segments.dir, number), :write) do
+        {:ok, fd} -> {:ok, %{segments | active: %{number: number, fd: fd}}}
+        {:error, :enoent} -> {:ok, segments}
+        {:error, reason} -> {:error, reason}
       end
     else
       {:ok, segments}

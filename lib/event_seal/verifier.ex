@@ -65,11 +65,11 @@ defmodule EventSeal.Verifier do
   end
 
   defp whole(run, flow) do
-    case Store.head(run.store, flow) do
-      {:ok, head} -> gather(run, head, nil)
-      {:error, %Error{reason: reason}} when reason in @unreadable -> damaged(run, flow)
-      {:error, _} = error -> error
-    end
+    with {:error, %Error{reason: reason}} when reason in @unreadable <- read(run, flow), do: damaged(run, flow)
+  end
+
+  defp read(run, flow) do
+    with {:ok, head} <- Store.head(run.store, flow), do: gather(run, head, nil)
   end
 
   # The flow's state cannot be read as it was written. Its blocks may still be, and then say best what is wrong; where

@@ -69,6 +69,24 @@ defmodule EventSeal.Segments.Files do
 
   def list(dir), do: File.ls(dir)
 
+  @chunk 1_048_576
+
+  @doc "Copies bytes of one file, from an offset up to another, to the beginning of a second."
+  @spec copy(module, fd, fd, non_neg_integer, non_neg_integer) :: :ok | {:error, reason}
+  def copy(files, fd, to_fd, from, to), do: copy_on(files, {fd, from, to}, to_fd, 0)
+
+  defp copy_on(_files, {_fd, from, to}, _to_fd, done) when from + done >= to, do: :ok
+
+  defp copy_on(files, {fd, from, to} = range, to_fd, done) do
+    with {:ok, bytes} <- files.pread(fd, from + done, min(@chunk, to - from - done)),
+         :ok <- files.pwrite(to_fd, done, bytes) do
+      copy_on(files, range, to_fd, done + byte_size(bytes))
+    else
+      :eof -> {:error, :terminated}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
   @doc "Makes a folder, mode 0700, unless it is there."
   @spec make_dir(Path.t()) :: :ok | {:error, reason}
   def make_dir(path) do

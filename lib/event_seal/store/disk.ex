@@ -11,6 +11,9 @@ defmodule EventSeal.Store.Disk do
     * `:mode` - `:write` (the default) or `:read`: beside a writer, in this VM or another, the state at the time of opening
     * `:segment_bytes` - a segment that has reached this size is finished (default 268435456, at most 3 GiB)
     * `:journal_bytes` - the journal is rotated when it has reached this size (default 134217728)
+    * `:archive` - a second folder, on another disk say, in which finished segments may lie; it may be mounted read-only
+    * `:archive_after` - finished segments are moved there by themselves when they have not been written to for so many ms;
+      the first copy is removed one such while after the second was made, at most an hour (default `:infinity`)
     * `:files` - the module through which files are touched; see `EventSeal.Segments.Files`
 
   ## What is durable when
@@ -41,6 +44,13 @@ defmodule EventSeal.Store.Disk do
   the store opens for reading only, says so in the log and in `report/1`, and changes nothing in its folder. What is not
   damaged can be read.
 
+  ## Archive
+
+  A segment that is finished is never written again, so it may lie elsewhere. By hand: with the store stopped, move files
+  from `segments/` to the folder that `:archive` names (under a host that runs: copy one under another name, rename it, and
+  remove the first later). They are read there, verified there, and never changed. A segment that is in both is read in
+  the archive.
+
   ## Reading
 
   Readers do not wait for the writer and it does not wait for them: a head is one state (a seqlock per shard, see the
@@ -53,7 +63,8 @@ defmodule EventSeal.Store.Disk do
   alias EventSeal.{Error, Segments}
   alias EventSeal.Store.Disk.{Batch, Committer, Reader}
 
-  @defaults [mode: :write, segment_bytes: 268_435_456, journal_bytes: 134_217_728, files: Segments.Files]
+  @defaults [mode: :write, segment_bytes: 268_435_456, journal_bytes: 134_217_728] ++
+              [archive_after: :infinity, files: Segments.Files]
   @smallest 4096
 
   @impl EventSeal.Store
@@ -113,10 +124,15 @@ defmodule EventSeal.Store.Disk do
     end
 
     unless opts[:dir], do: raise(ArgumentError, "EventSeal.Store.Disk needs the option :dir")
-    Keyword.update!(opts, :dir, &Path.expand/1)
+
+    if opts[:archive_after] != :infinity and !opts[:archive],
+      do: raise(ArgumentError, "option :archive_after of EventSeal.Store.Disk needs the option :archive")
+
+    for {key, value} <- opts, do: {key, if(key in [:dir, :archive], do: Path.expand(value), else: value)}
   end
 
-  defp valid?(:dir, dir), do: is_binary(dir) and dir != ""
+  defp valid?(key, dir) when key in [:dir, :archive], do: is_binary(dir) and dir != ""
+  defp valid?(:archive_after, wait), do: wait == :infinity or (is_integer(wait) and wait >= 0)
   defp valid?(:mode, mode), do: mode in [:read, :write]
   defp valid?(:files, files), do: is_atom(files)
   defp valid?(key, bytes) when key in [:segment_bytes, :journal_bytes], do: is_integer(bytes) and bytes >= @smallest

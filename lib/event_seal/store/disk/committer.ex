@@ -18,7 +18,7 @@ defmodule EventSeal.Store.Disk.Committer do
   require Logger
   alias EventSeal.{Error, Native, Segments}
   alias EventSeal.Segments.Fingerprints
-  alias EventSeal.Store.Disk.{Batch, Draft, Folder, Journal, Recovery, Rotation, Tables}
+  alias EventSeal.Store.Disk.{Archive, Batch, Draft, Folder, Journal, Recovery, Rotation, Tables}
 
   @group_bytes 16_777_216
   @group_commits 4096
@@ -29,7 +29,18 @@ defmodule EventSeal.Store.Disk.Committer do
   def init({name, opts}) do
     Process.flag(:trap_exit, true)
     state = %{name: name, opts: opts, files: opts[:files], dir: opts[:dir], lock: nil, journal: nil, store_id: nil}
-    state = Map.merge(state, %{tables: nil, segments: nil, refuses: nil, notes: [], rotate_at: 0, indexing: %{}})
+
+    state =
+      Map.merge(state, %{
+        tables: nil,
+        segments: nil,
+        refuses: nil,
+        notes: [],
+        rotate_at: 0,
+        indexing: %{},
+        archiving: nil
+      })
+
     :ets.new(name, [:named_table, :protected, read_concurrency: true])
 
     case open(state, opts[:mode]) do
@@ -46,9 +57,16 @@ defmodule EventSeal.Store.Disk.Committer do
   defp open(state, :write) do
     with {:ok, store_id, lock} <- Folder.take(state.files, state.dir),
          {:ok, loaded} <- load(%{state | store_id: store_id, lock: lock}) do
-      begin(loaded)
+      loaded |> begin() |> archive_later()
     end
   end
+
+  defp archive_later({:ok, %{opts: opts} = state}) do
+    if is_integer(opts[:archive_after]), do: Process.send_after(self(), :archive, Archive.pause(opts[:archive_after]))
+    {:ok, state}
+  end
+
+  defp archive_later(error), do: error
 
   defp look(state) do
     case Folder.look(state.files, state.dir) do
@@ -163,7 +181,7 @@ defmodule EventSeal.Store.Disk.Committer do
     with {:ok, size} <- files.size(path),
          {:ok, fd} <- files.open(path, if(cut?, do: :write, else: :read)),
          {:ok, copy} <- files.create(aside_path(loaded, path, from)),
-         :ok <- copy(files, fd, copy, from, size, 0),
+         :ok <- Segments.Files.copy(files, fd, copy, from, size),
          :ok <- files.datasync(copy),
          :ok <- if(cut?, do: files.truncate(fd, from), else: :ok),
          :ok <- if(cut?, do: files.datasync(fd), else: :ok) do
@@ -175,15 +193,6 @@ defmodule EventSeal.Store.Disk.Committer do
   defp aside_path(loaded, path, from) do
     stamp = Base.encode16(:crypto.strong_rand_bytes(4), case: :lower)
     Path.join(Folder.aside(loaded.dir), "#{Path.basename(path)}-#{from}-#{stamp}")
-  end
-
-  defp copy(_files, _from_fd, _to_fd, from, size, _done) when from >= size, do: :ok
-
-  defp copy(files, from_fd, to_fd, from, size, done) do
-    with {:ok, bytes} <- files.pread(from_fd, from, min(1_048_576, size - from)),
-         :ok <- files.pwrite(to_fd, done, bytes) do
-      copy(files, from_fd, to_fd, from + byte_size(bytes), size, done + byte_size(bytes))
-    end
   end
 
   @impl GenServer
@@ -223,6 +232,30 @@ defmodule EventSeal.Store.Disk.Committer do
   end
 
   @impl GenServer
+  def handle_info(:archive, %{refuses: nil, archiving: nil} = state) do
+    %{files: files, opts: opts, segments: %{known: known}, tables: %{dirs: dirs}} = state
+    finished = for {number, found} <- known, number != number(state.segments), do: {number, found.length}
+    task = Task.async(fn -> Archive.round(files, dirs, finished, opts[:archive_after]) end)
+    {:noreply, %{state | archiving: task.ref}}
+  end
+
+  def handle_info({ref, failed}, %{archiving: ref} = state) do
+    Process.demonitor(ref, [:flush])
+
+    for {number, reason} <- failed do
+      Logger.warning("EventSeal store #{inspect(state.name)}: segment #{Segments.name(number)} not archived: #{reason}")
+    end
+
+    {:ok, state} = archive_later({:ok, %{state | archiving: nil}})
+    {:noreply, state}
+  end
+
+  # The round broke off; its process has said why.
+  def handle_info({:DOWN, ref, :process, _pid, _reason}, %{archiving: ref} = state) do
+    {:ok, state} = archive_later({:ok, %{state | archiving: nil}})
+    {:noreply, state}
+  end
+
   def handle_info({ref, result}, state) when is_map_key(state.indexing, ref) do
     Process.demonitor(ref, [:flush])
     {:noreply, indexed(state, state.indexing[ref], result)}
@@ -399,15 +432,16 @@ defmodule EventSeal.Store.Disk.Committer do
       found ->
         path = Recovery.prints_path(segments, number)
         key = {store_id, number, found.length}
-        task = Task.async(fn -> fingerprint(segments, path, key, found) end)
+        at = Tables.segment_path(state.tables, number)
+        task = Task.async(fn -> fingerprint(segments.files, at, {path, key}, found) end)
         %{state | indexing: Map.put(state.indexing, task.ref, number)}
     end
   end
 
-  defp fingerprint(segments, path, {_store_id, number, _length} = key, found) do
-    with {:ok, {pairs, []}} <- Recovery.pairs(segments.files, segments.dir, number, found),
-         :ok <- Fingerprints.write(segments.files, path, key, pairs),
-         {:ok, prints} <- Fingerprints.open(segments.files, path, key) do
+  defp fingerprint(files, segment, {path, key}, found) do
+    with {:ok, {pairs, []}} <- Recovery.pairs(files, segment, found),
+         :ok <- Fingerprints.write(files, path, key, pairs),
+         {:ok, prints} <- Fingerprints.open(files, path, key) do
       {:ok, prints}
     else
       _unread -> :failed

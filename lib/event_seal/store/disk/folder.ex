@@ -18,6 +18,10 @@ defmodule EventSeal.Store.Disk.Folder do
   @tries 200
 
   def segments(dir), do: Path.join(dir, "segments")
+
+  @doc "Where segments lie: the store's own folder of them, and the archive or nil."
+  def dirs(dir, opts), do: {segments(dir), opts[:archive]}
+
   def aside(dir), do: Path.join(dir, "aside")
   defp identity(dir), do: Path.join(dir, "identity")
 

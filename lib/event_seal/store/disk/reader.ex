@@ -10,7 +10,7 @@ defmodule EventSeal.Store.Disk.Reader do
   alias EventSeal.{Error, Segments, Store}
   alias EventSeal.Segments.{Fingerprints, Record}
   alias EventSeal.Store.{Head, Piece}
-  alias EventSeal.Store.Disk.{Folder, Journal, Tables}
+  alias EventSeal.Store.Disk.{Journal, Tables}
 
   @tries 200
 
@@ -157,7 +157,7 @@ defmodule EventSeal.Store.Disk.Reader do
         do: row(row, :fixed) + 1 - first,
         else: next_first(tables, row, height) - first
 
-    path = Segments.path(Folder.segments(tables.dir), number)
+    path = Tables.segment_path(tables, number)
     %Piece{height: height, first: first, count: count, at: {:file, path, at, length}}
   end
 
@@ -408,7 +408,7 @@ defmodule EventSeal.Store.Disk.Reader do
   end
 
   defp in_segment(tables, number, fun) do
-    with {:ok, fd} <- tables.files.open(Segments.path(Folder.segments(tables.dir), number), :read) do
+    with {:ok, fd} <- tables.files.open(Tables.segment_path(tables, number), :read) do
       result = fun.(tables.files, fd)
       tables.files.close(fd)
       result

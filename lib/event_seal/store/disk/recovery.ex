@@ -20,7 +20,7 @@ defmodule EventSeal.Store.Disk.Recovery do
 
   @doc "Loads all there is. `notes` are what is to be reported, `faults` among them those that forbid writing."
   def load(files, dir, store_id, opts) do
-    tables = Tables.new(files, dir, opts[:mode])
+    tables = Tables.new(files, dir, opts)
     segments = Segments.new(files, Folder.segments(dir), store_id, opts[:segment_bytes])
     state = %{tables: tables, segments: segments, files: files, dir: dir, store_id: store_id, generation: 0}
     state = Map.merge(state, %{journal: nil, base: %{}, final: %{}, named: %{}, loose: [], notes: [], faults: []})
@@ -32,12 +32,22 @@ defmodule EventSeal.Store.Disk.Recovery do
   end
 
   defp load(state) do
+    {own, archive} = state.tables.dirs
+
     with {:ok, names} <- state.files.list(state.dir),
-         {:ok, present} <- state.files.list(Folder.segments(state.dir)) do
-      {:ok, state |> lengths(names) |> segments(numbers(present)) |> replay() |> grown() |> prints() |> finish()}
+         {:ok, own} <- state.files.list(own),
+         {:ok, archived} <- archived(state.files, archive) do
+      state = state |> lengths(names) |> segments(numbers(own), numbers(archived))
+      {:ok, state |> replay() |> grown() |> prints() |> finish()}
     end
   catch
     {:unreadable, reason} -> {:error, reason}
+  end
+
+  defp archived(_files, nil), do: {:ok, []}
+
+  defp archived(files, dir) do
+    with {:error, reason} <- files.list(dir), do: {:error, "archive: #{reason}"}
   end
 
   # Pass 1: which generation, and how long the segments are.
@@ -85,14 +95,19 @@ defmodule EventSeal.Store.Disk.Recovery do
   end
 
   # Pass 2: the segments as they were when the generation began.
-  defp segments(state, present) do
+  defp segments(state, own, archived) do
+    present = Enum.uniq(own ++ archived)
     known = Enum.uniq(Map.keys(state.base) ++ Map.keys(state.final))
     # No journal at all, but segments: whatever they hold is shown, but nothing is written.
     {state, known} =
       if state.journal == nil and present != [], do: {no_journal(state, present), present}, else: {state, known}
 
     state = Enum.reduce(Enum.sort(known), state, &segment(&2, &1))
-    %{state | loose: state.loose ++ for(number <- present -- known, do: {:segment, number})}
+    loose = for number <- own -- known, do: {:segment, number}
+    # A number is not used again, whoever used it.
+    next = Enum.max([0 | present]) + 1
+    segments = %{state.segments | next_number: max(state.segments.next_number, next)}
+    %{state | segments: segments, loose: state.loose ++ loose}
   end
 
   defp no_journal(state, present) do
@@ -109,7 +124,7 @@ defmodule EventSeal.Store.Disk.Recovery do
          {:ok, fd} <- state.files.open(path(state, number), :read) do
       state = header(state, number, state.files.pread(fd, 0, Record.header_size() + 8))
       state = if size < wanted, do: fault(state, :short_segment, file(number), size), else: state
-      state = if size > wanted, do: %{state | loose: [{:bytes, number, wanted} | state.loose]}, else: state
+      state = if size > wanted, do: loose(state, number, wanted), else: state
       state = scan(state, number, fd, Record.header_size(), min(base.length, size), &load_record/2)
       state.files.close(fd)
       whole?(state, number, base)
@@ -117,6 +132,13 @@ defmodule EventSeal.Store.Disk.Recovery do
       {:error, reason} when reason in [:enoent, :not_regular] -> fault(state, :missing_segment, file(number), nil)
       {:error, reason} -> throw({:unreadable, reason})
     end
+  end
+
+  # What stands in the archive is left as it is: nothing is ever written behind it.
+  defp loose(%{tables: %{dirs: {own, _archive}}} = state, number, wanted) do
+    if path(state, number) == Segments.path(own, number),
+      do: %{state | loose: [{:bytes, number, wanted} | state.loose]},
+      else: state
   end
 
   # A header that was hit by bit rot does not take the records with it: each of them begins with the marker as well.
@@ -337,7 +359,7 @@ defmodule EventSeal.Store.Disk.Recovery do
         table = Tables.prints_table()
         :ets.insert(tables.segments, {number, :open, table})
 
-        case pairs(segments.files, segments.dir, number, found) do
+        case pairs(segments.files, path(state, number), found) do
           {:ok, {pairs, damaged}} ->
             :ets.insert(table, pairs)
             Enum.reduce(damaged, state, &fault(&2, :damaged_euids, file(number), &1))
@@ -352,8 +374,8 @@ defmodule EventSeal.Store.Disk.Recovery do
   def prints_path(segments, number), do: Fingerprints.path(Segments.path(segments.dir, number))
 
   @doc "All `{print, offset}` of a segment, read from its records' keys, and the offsets from which some could not be read."
-  def pairs(files, dir, number, found) do
-    with {:ok, fd} <- files.open(Segments.path(dir, number), :read) do
+  def pairs(files, path, found) do
+    with {:ok, fd} <- files.open(path, :read) do
       add = fn record, acc -> key_pairs(files, fd, record, acc) end
       result = Segments.fold(files, fd, found.marker, Record.header_size(), found.length, {[], []}, add)
       files.close(fd)
@@ -383,7 +405,7 @@ defmodule EventSeal.Store.Disk.Recovery do
         do: number
   end
 
-  defp path(state, number), do: Segments.path(Folder.segments(state.dir), number)
+  defp path(state, number), do: Tables.segment_path(state.tables, number)
   defp file(number), do: Segments.name(number) <> ".segment"
 
   defp note(state, what, file, offset) do

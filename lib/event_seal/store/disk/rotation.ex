@@ -16,7 +16,7 @@ defmodule EventSeal.Store.Disk.Rotation do
   require EventSeal.Store.Disk.Tables
   alias EventSeal.Segments
   alias EventSeal.Segments.{Fingerprints, Record}
-  alias EventSeal.Store.Disk.{Batch, Draft, Folder, Journal, Tables}
+  alias EventSeal.Store.Disk.{Batch, Draft, Journal, Tables}
 
   @carried 4_194_304
   @items 4096
@@ -105,7 +105,7 @@ defmodule EventSeal.Store.Disk.Rotation do
     rows = for flow <- flows, row = Tables.find(tables, flow), row(row, :tail) != nil, do: row
 
     for {number, rows} <- Enum.group_by(rows, &elem(row(&1, :tail), 0)),
-        kept <- earlier_in(Segments.path(Folder.segments(tables.dir), number), files, rows),
+        kept <- earlier_in(Tables.segment_path(tables, number), files, rows),
         into: %{},
         do: kept
   end

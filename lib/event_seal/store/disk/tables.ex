@@ -15,7 +15,9 @@ defmodule EventSeal.Store.Disk.Tables do
   # places; a journal that has gone meanwhile, since a rotation moved everything, makes it read again as well.
 
   require Record
+  alias EventSeal.Segments
   alias EventSeal.Store
+  alias EventSeal.Store.Disk.Folder
 
   Record.defrecord(:row,
     flow: nil,
@@ -33,11 +35,12 @@ defmodule EventSeal.Store.Disk.Tables do
   @type t :: map
   @tries 200
 
-  def new(files, dir, mode) do
+  def new(files, dir, opts) do
     tables = for kind <- [:flows, :entries, :log], into: %{}, do: {kind, table(:ordered_set, kind)}
     sets = for kind <- [:blocks, :spent, :segments, :meta], into: %{}, do: {kind, table(:set, kind)}
     locks = :atomics.new(Store.shards(), signed: false)
-    handle = tables |> Map.merge(sets) |> Map.merge(%{locks: locks, files: files, dir: dir, mode: mode})
+    handle = tables |> Map.merge(sets) |> Map.merge(%{locks: locks, files: files, dir: dir, mode: opts[:mode]})
+    handle = Map.put(handle, :dirs, Folder.dirs(dir, opts))
     :ets.insert(handle.meta, [{:generation, 0}, {:leaves, 0}, {:checkpoints, 0}, {:next_number, 1}])
     handle
   end
@@ -61,6 +64,9 @@ defmodule EventSeal.Store.Disk.Tables do
       [] -> nil
     end
   end
+
+  @doc "Where a segment lies now."
+  def segment_path(handle, number), do: Segments.locate(handle.files, handle.dirs, number)
 
   def block_key(number, height), do: :erlang.bsl(number, 32) + height
 
