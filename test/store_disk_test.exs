@@ -699,7 +699,9 @@ defmodule EventSeal.StoreDiskTest do
       Enum.count(:ets.all(), &(:ets.info(&1, :owner) == pid))
     end
 
-    test "is its owner's alone, and no flow id is a path in it", %{dir: dir, tmp_dir: tmp} do
+    test "is its owner's alone, whoever made it, and no flow id is a path in it", %{dir: dir, tmp_dir: tmp} do
+      File.mkdir!(dir)
+      File.chmod!(dir, 0o755)
       store = open!(dir)
       flow = "../../outside/\\x00/%2e"
       :ok = Store.commit(store, [{:open, flow, "g"}, put(flow, 1, :tail), block(flow, 0, 1, [1])])
@@ -722,6 +724,29 @@ defmodule EventSeal.StoreDiskTest do
       File.ln_s!(Path.join(tmp, "elsewhere"), path)
       assert %{reason: :storage, detail: detail} = open_error(dir)
       assert detail =~ "not_regular"
+    end
+
+    test "a symbolic link in the place of a segment is not followed", %{dir: dir, tmp_dir: tmp} do
+      store = open!(dir)
+      fill(store)
+      {:ok, [piece]} = Store.blocks(store, "a", {1, :infinity})
+      stop!(store)
+      [segment] = segments(dir)
+      link!(segment, Path.join(tmp, "elsewhere"))
+      assert {:error, %Error{reason: :storage}} = Store.read(piece)
+      assert [%{what: :missing_segment} | _] = Disk.report(open!(dir).name)
+    end
+
+    test "a symbolic link in the place of the segments' folder is not followed", %{dir: dir, tmp_dir: tmp} do
+      stop!(open!(dir))
+      link!(Path.join(dir, "segments"), Path.join(tmp, "elsewhere"))
+      assert %{reason: :storage} = open_error(dir)
+      assert %{reason: :foreign} = open_error(dir, mode: :read)
+    end
+
+    defp link!(path, to) do
+      File.rename!(path, to)
+      File.ln_s!(to, path)
     end
 
     test "several stores in one VM do not meet", %{dir: dir} do

@@ -23,11 +23,13 @@ defmodule EventSeal.Store.Piece do
   def read(%__MODULE__{at: {:binary, block}}), do: {:ok, block}
 
   def read(%__MODULE__{at: {:file, path, offset, length}}) do
-    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
+    with {:ok, %{type: :regular}} <- File.lstat(path),
+         {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
       read = :file.pread(fd, offset - 4, length + 4)
       :file.close(fd)
       checked(read, length)
     else
+      {:ok, _link} -> {:error, Error.new(:storage, detail: "open: not_regular")}
       {:error, reason} -> {:error, Error.new(:storage, detail: "open: #{reason}")}
     end
   end

@@ -31,6 +31,8 @@ defmodule EventSeal.Store.Disk.Folder do
          {:ok, lock} <- lock(Path.join(dir, "lock"), @tries) do
       case owned(files, dir) do
         {:ok, store_id} ->
+          # Whoever made it, it is the store's now; where that is not ours to say, it stays as it is.
+          :file.change_mode(dir, 0o700)
           {:ok, store_id, lock}
 
         {:error, error} ->
@@ -41,7 +43,12 @@ defmodule EventSeal.Store.Disk.Folder do
   end
 
   @doc "Looks at the folder without holding or changing it."
-  def look(files, dir), do: read_identity(files, dir)
+  def look(files, dir) do
+    case File.lstat(segments(dir)) do
+      {:ok, %{type: type}} when type != :directory -> foreign("its segments are not in a folder")
+      _folder -> read_identity(files, dir)
+    end
+  end
 
   defp made(files, dir) do
     case File.stat(dir) do
