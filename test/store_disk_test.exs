@@ -175,6 +175,49 @@ defmodule EventSeal.StoreDiskTest do
       assert {:ok, %{found: found}} = Store.head(store, "other", asked)
       assert found == %{}
     end
+
+    test "a finished segment's index serves in its place, and no other bytes for an index", %{dir: dir} do
+      store = open!(dir, segment_bytes: 4096)
+      :ok = Store.commit(store, [{:open, "a", "g"}])
+
+      for height <- 0..3,
+          do: :ok = Store.commit(store, [block("a", height, height + 1, [height + 1], filler: filler(1500))])
+
+      store = reopen!(store, dir, segment_bytes: 4096)
+      index = Path.join(dir, "segments/00000001.index")
+      wait_for(fn -> File.exists?(index) and File.exists?(Path.rootname(index) <> ".euids") end)
+      {expected, unasked} = {state(store), state(store, ["a"], [])}
+      stop!(store)
+      bytes = File.read!(index)
+
+      for at <- 0..(byte_size(bytes) - 1)//7, reduce: nil do
+        _ ->
+          flip!(index, at)
+          store = open!(dir, segment_bytes: 4096)
+          assert {at, expected} == {at, state(store)}
+          assert Disk.report(store.name) == []
+          stop!(store)
+          File.write!(index, bytes)
+      end
+
+      # The second record's front; the index was made before, so only who looks at the segment itself finds it.
+      flip!(
+        Path.join(dir, "segments/00000001.segment"),
+        find!(Path.join(dir, "segments/00000001.segment"), euid(2)) - 60
+      )
+
+      reader = open!(dir, mode: :read)
+      assert [%{what: :damaged_record, file: "00000001.segment"} | _] = Disk.report(reader.name)
+      stop!(reader)
+      store = open!(dir, segment_bytes: 4096)
+      assert {state(store, ["a"], []), Disk.report(store.name)} == {unasked, []}
+      assert {:error, %Error{reason: :corrupt}} = Store.head(store, "a", [euid(2)])
+      stop!(store)
+      File.rm!(index)
+      assert [%{what: :damaged_record} | _] = Disk.report(open!(dir, segment_bytes: 4096).name)
+    end
+
+    defp filler(size), do: :binary.copy("x", size)
   end
 
   describe "after a crash" do
@@ -714,7 +757,7 @@ defmodule EventSeal.StoreDiskTest do
 
       assert File.ls!(tmp) == ["store"]
       names = for path <- Path.wildcard(Path.join(dir, "**")), File.regular?(path), do: Path.basename(path)
-      assert Enum.all?(names, &(&1 =~ ~r/^(identity|lock|journal-[0-9a-f]{16}|[0-9a-f]{8}\.(segment|euids))$/))
+      assert Enum.all?(names, &(&1 =~ ~r/^(identity|lock|journal-[0-9a-f]{16}|[0-9a-f]{8}\.(segment|euids|index))$/))
     end
 
     test "a symbolic link in it is not followed", %{dir: dir, tmp_dir: tmp} do

@@ -35,6 +35,10 @@ defmodule EventSeal.Segments do
   @spec path(Path.t(), pos_integer) :: Path.t()
   def path(dir, number), do: Path.join(dir, name(number) <> ".segment")
 
+  @doc "The path of a file that is derived from a segment and lies beside it."
+  @spec derived(Path.t(), pos_integer, String.t()) :: Path.t()
+  def derived(dir, number, extension), do: Path.join(dir, name(number) <> extension)
+
   @doc "Where a segment lies: in the second folder, if there is one and it is there, else in the first."
   @spec locate(module, {Path.t(), Path.t() | nil}, pos_integer) :: Path.t()
   def locate(_files, {dir, nil}, number), do: path(dir, number)

@@ -18,8 +18,6 @@ defmodule EventSeal.Segments.Fingerprints do
 
   defstruct [:path, :filter, :bits, :fan_at, :entries_at]
 
-  def path(segment_path), do: Path.rootname(segment_path) <> ".euids"
-
   @doc "The fingerprints of packed euids; the flow is part of each, since an euid is only looked for in its flow."
   def of(flow, euids), do: for(<<euid::binary-16 <- euids>>, do: print(flow, euid))
 

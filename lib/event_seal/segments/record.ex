@@ -55,6 +55,15 @@ defmodule EventSeal.Segments.Record do
     {[front, <<check::32>>, meta, keys, <<record.sum::32>>, record.payload], check}
   end
 
+  @doc "The front of a decoded record, as it stands in its segment, with its meta."
+  def front(%{sequence: sequence, meta: meta} = record, marker) do
+    [
+      <<marker::binary, sequence::64, record.meta_length::32, record.keys_length::32, record.payload_length::64>>,
+      <<record.keys_sum::32, record.check::32>>,
+      meta
+    ]
+  end
+
   @doc """
   Reads the front of a record from `bytes`, which begin at `offset` of the file and may end anywhere: `{:more, wanted}` says
   how many are needed.

@@ -17,8 +17,7 @@ defmodule EventSeal.Store.Disk.Committer do
 
   require Logger
   alias EventSeal.{Error, Native, Segments}
-  alias EventSeal.Segments.Fingerprints
-  alias EventSeal.Store.Disk.{Archive, Batch, Draft, Folder, Journal, Recovery, Rotation, Tables}
+  alias EventSeal.Store.Disk.{Archive, Batch, Derived, Draft, Folder, Journal, Recovery, Rotation, Tables}
 
   @group_bytes 16_777_216
   @group_commits 4096
@@ -414,7 +413,8 @@ defmodule EventSeal.Store.Disk.Committer do
     {:unreadable, _what} -> {:error, :unreadable, state.segments}
   end
 
-  # A finished segment gets its file of fingerprints, made by a process of its own; until then they stand in a table.
+  # A finished segment gets its index and its file of fingerprints, made by a process of its own; until then these stand
+  # in a table.
   defp index(state) do
     active = number(state.segments)
     open = for {number, :open, _table} <- :ets.tab2list(state.tables.segments), do: number
@@ -430,21 +430,10 @@ defmodule EventSeal.Store.Disk.Committer do
         state
 
       found ->
-        path = Recovery.prints_path(segments, number)
         key = {store_id, number, found.length}
         at = Tables.segment_path(state.tables, number)
-        task = Task.async(fn -> fingerprint(segments.files, at, {path, key}, found) end)
+        task = Task.async(fn -> Derived.make(segments.files, segments.dir, at, key, found) end)
         %{state | indexing: Map.put(state.indexing, task.ref, number)}
-    end
-  end
-
-  defp fingerprint(files, segment, {path, key}, found) do
-    with {:ok, {pairs, []}} <- Recovery.pairs(files, segment, found),
-         :ok <- Fingerprints.write(files, path, key, pairs),
-         {:ok, prints} <- Fingerprints.open(files, path, key) do
-      {:ok, prints}
-    else
-      _unread -> :failed
     end
   end
 

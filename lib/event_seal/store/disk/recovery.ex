@@ -13,8 +13,8 @@ defmodule EventSeal.Store.Disk.Recovery do
   import EventSeal.Store.Disk.Tables, only: [row: 2]
   require EventSeal.Store.Disk.Tables
   alias EventSeal.Segments
-  alias EventSeal.Segments.{Fingerprints, Record}
-  alias EventSeal.Store.Disk.{Batch, Draft, Folder, Journal, Rotation, Tables}
+  alias EventSeal.Segments.{Fingerprints, Index, Record}
+  alias EventSeal.Store.Disk.{Batch, Derived, Draft, Folder, Journal, Rotation, Tables}
 
   @type note :: %{what: atom, file: String.t(), offset: non_neg_integer | nil}
 
@@ -23,7 +23,18 @@ defmodule EventSeal.Store.Disk.Recovery do
     tables = Tables.new(files, dir, opts)
     segments = Segments.new(files, Folder.segments(dir), store_id, opts[:segment_bytes])
     state = %{tables: tables, segments: segments, files: files, dir: dir, store_id: store_id, generation: 0}
-    state = Map.merge(state, %{journal: nil, base: %{}, final: %{}, named: %{}, loose: [], notes: [], faults: []})
+
+    state =
+      Map.merge(state, %{
+        journal: nil,
+        base: %{},
+        final: %{},
+        named: %{},
+        loose: [],
+        unindexed: [],
+        notes: [],
+        faults: []
+      })
 
     with {:error, reason} <- load(state) do
       Tables.delete(tables)
@@ -125,7 +136,7 @@ defmodule EventSeal.Store.Disk.Recovery do
       state = header(state, number, state.files.pread(fd, 0, Record.header_size() + 8))
       state = if size < wanted, do: fault(state, :short_segment, file(number), size), else: state
       state = if size > wanted, do: loose(state, number, wanted), else: state
-      state = scan(state, number, fd, Record.header_size(), min(base.length, size), &load_record/2)
+      state = load_records(state, number, fd, min(base.length, size))
       state.files.close(fd)
       whole?(state, number, base)
     else
@@ -155,6 +166,22 @@ defmodule EventSeal.Store.Disk.Recovery do
     found = %{length: Record.header_size(), sequence: 0, check: 0, marker: marker}
     %{state | segments: Segments.adopt(state.segments, number, found)}
   end
+
+  # A reader beside a writer is there to verify: it looks at the segment itself.
+  defp load_records(%{tables: %{mode: :write, dirs: {dir, _}}} = state, number, fd, to) do
+    path = Derived.index(dir, number)
+    found = state.segments.known[number]
+    indexed = Map.put(state, :number, number)
+
+    case Index.fold(state.files, path, {state.store_id, number, to}, found.marker, indexed, &load_record/2) do
+      {:ok, state} -> state
+      :error -> scan(unindexed(state, number), number, fd, Record.header_size(), to, &load_record/2)
+    end
+  end
+
+  defp load_records(state, number, fd, to), do: scan(state, number, fd, Record.header_size(), to, &load_record/2)
+
+  defp unindexed(state, number), do: %{state | unindexed: [number | state.unindexed]}
 
   defp scan(state, number, fd, from, to, fun) do
     found = state.segments.known[number]
@@ -337,7 +364,8 @@ defmodule EventSeal.Store.Disk.Recovery do
 
   defp finish(state), do: %{state | notes: Enum.reverse(state.notes), faults: Enum.reverse(state.faults)}
 
-  # Pass 5: the fingerprints of each segment, from the file beside it if it is finished, else from its records.
+  # Pass 5: the fingerprints of each segment, from the file beside it if it is finished, else from its records. Without
+  # an index neither file is made use of; a writer makes both anew, one segment after the other: memory for one is enough.
   defp prints(state) do
     last = state.segments.known |> Map.keys() |> Enum.max(fn -> nil end)
 
@@ -346,55 +374,48 @@ defmodule EventSeal.Store.Disk.Recovery do
     end)
   end
 
-  defp prints(%{segments: segments, tables: tables} = state, number, found, last) do
-    active = number == last and found.length < segments.limit
+  defp prints(%{segments: segments} = state, number, found, last) do
     key = {state.store_id, number, found.length}
+    active? = number == last and found.length < segments.limit
 
-    case not active and Fingerprints.open(segments.files, prints_path(segments, number), key) do
+    case not active? and finished(state, number, found, key) do
       {:ok, prints} ->
-        :ets.insert(tables.segments, {number, :finished, prints})
+        :ets.insert(state.tables.segments, {number, :finished, prints})
         state
 
       _open ->
-        table = Tables.prints_table()
-        :ets.insert(tables.segments, {number, :open, table})
-
-        case pairs(segments.files, path(state, number), found) do
-          {:ok, {pairs, damaged}} ->
-            :ets.insert(table, pairs)
-            Enum.reduce(damaged, state, &fault(&2, :damaged_euids, file(number), &1))
-
-          # Without them an euid that is known would be taken for a new one.
-          {:error, reason} ->
-            throw({:unreadable, reason})
-        end
+        open_prints(state, number, found)
     end
   end
 
-  def prints_path(segments, number), do: Fingerprints.path(Segments.path(segments.dir, number))
-
-  @doc "All `{print, offset}` of a segment, read from its records' keys, and the offsets from which some could not be read."
-  def pairs(files, path, found) do
-    with {:ok, fd} <- files.open(path, :read) do
-      add = fn record, acc -> key_pairs(files, fd, record, acc) end
-      result = Segments.fold(files, fd, found.marker, Record.header_size(), found.length, {[], []}, add)
-      files.close(fd)
-      with {:error, at, {pairs, damaged}} <- result, do: {:ok, {pairs, [at | damaged]}}
+  defp finished(%{segments: %{dir: dir}} = state, number, found, key) do
+    with false <- number in state.unindexed,
+         {:ok, prints} <- Fingerprints.open(state.files, Derived.prints(dir, number), key) do
+      {:ok, prints}
+    else
+      _none when state.tables.mode == :write and state.faults == [] -> derive(state, number, found, key)
+      _none -> :error
     end
   end
 
-  defp key_pairs(_files, _fd, %{keys_length: 0}, acc), do: acc
+  # What it takes in memory goes with the process.
+  defp derive(%{files: files, segments: %{dir: dir}} = state, number, found, key) do
+    at = path(state, number)
+    Task.await(Task.async(fn -> Derived.make(files, dir, at, key, found) end), :infinity)
+  end
 
-  defp key_pairs(files, fd, %{keys_sum: sum} = record, {pairs, damaged}) do
-    flow = elem(Record.meta(record.meta), 1)
+  defp open_prints(%{tables: tables} = state, number, found) do
+    table = Tables.prints_table()
+    :ets.insert(tables.segments, {number, :open, table})
 
-    case files.pread(fd, record.keys_at, record.keys_length) do
-      {:ok, keys} when byte_size(keys) == record.keys_length ->
-        pairs = Enum.reduce(Fingerprints.of(flow, keys), pairs, &[{&1, record.at} | &2])
-        {pairs, if(:erlang.crc32(keys) == sum, do: damaged, else: [record.keys_at | damaged])}
+    case Derived.look(state.files, path(state, number), found) do
+      {:ok, %{pairs: pairs, damaged: damaged}} ->
+        :ets.insert(table, pairs)
+        Enum.reduce(damaged, state, &fault(&2, :damaged_euids, file(number), &1))
 
-      _unreadable ->
-        {pairs, [record.keys_at | damaged]}
+      # Without them an euid that is known would be taken for a new one.
+      {:error, reason} ->
+        throw({:unreadable, reason})
     end
   end
 
