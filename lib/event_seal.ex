@@ -269,6 +269,9 @@ defmodule EventSeal do
 
   #{Options.docs(:verify)}
 
+  A whole store need not be verified at once: `for: 200` stops after that time, and `after: verdict.next` goes on from there,
+  tomorrow if need be, until `next` is nil. A flow is never left half done.
+
   Faults are in the verdict, not an error, and so is damage to the files. If there is any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
   `sasl` runs); a verification of the whole store that finds none clears it.
   """
@@ -276,8 +279,13 @@ defmodule EventSeal do
   def verify(name, opts \\ []) do
     opts = Options.check!(opts, :verify)
 
-    if opts[:range] && is_nil(opts[:flow]),
-      do: raise(ArgumentError, "option :range needs the option :flow")
+    for key <- [:range, :since], opts[key] && is_nil(opts[:flow]) do
+      raise ArgumentError, "option #{inspect(key)} needs the option :flow"
+    end
+
+    for {key, other} <- [range: :since, flow: :after, flow: :for], opts[key] && opts[other] do
+      raise ArgumentError, "options #{inspect(key)} and #{inspect(other)} do not go together"
+    end
 
     verb(name, :verify, opts[:flow], fn instance ->
       with {:ok, _} <- if(Keyword.has_key?(opts, :flow), do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
@@ -298,7 +306,7 @@ defmodule EventSeal do
         if Instance.alarm(instance, true), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
         :alarm_handler.set_alarm({{__MODULE__, instance.name}, alarming(verdict)})
 
-      is_nil(opts[:flow]) ->
+      is_nil(opts[:flow]) and is_nil(opts[:after]) and is_nil(verdict.next) ->
         if Instance.alarm(instance, false), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
 
       true ->

@@ -36,6 +36,27 @@ defmodule EventSeal.VerifierTest do
     assert {:ok, %Verdict{blocks: 3, provisional: 0, fault_count: 0}} = verify(store, 1..9)
   end
 
+  test "what came since a position is checked, and that the position still stands", %{store: store} do
+    keep(store, "patient/1", 12, 3)
+    since = fn n -> Verifier.run(store, flow: "patient/1", since: n) end
+    assert {:ok, %Verdict{events: 12, fault_count: 0}} = since.(0)
+    assert {:ok, %Verdict{blocks: 1, fixed: 3, provisional: 3, fault_count: 0}} = since.(9)
+    assert {:ok, %Verdict{blocks: 0, fixed: 0, provisional: 3, fault_count: 0}} = since.(12)
+    assert {:ok, %Verdict{faults: [%{class: :missing, position: 13, recorded: 14, recomputed: 12}]}} = since.(14)
+  end
+
+  test "a pass that stops when its time is over is gone on with, and counts each flow once", %{store: store} do
+    for i <- 10..40, do: keep(store, "patient/#{i}", 8, 2)
+    {:ok, %Verdict{flows: 1, next: "patient/10"}} = Verifier.run(store, for: 0)
+    assert Enum.sum(for verdict <- passes(store, nil), do: verdict.flows) == 31
+    assert [%Verdict{next: nil, flows: 31}] = [elem(Verifier.run(store, for: 60_000), 1)]
+  end
+
+  defp passes(store, cursor) do
+    {:ok, verdict} = Verifier.run(store, after: cursor, for: 0)
+    [verdict | if(verdict.next, do: passes(store, verdict.next), else: [])]
+  end
+
   test "a flow too long for one native call is verified in parts, with the same verdict", %{store: store} do
     body = :binary.copy("b", 400_000)
     keep(store, "patient/1", 200, 5, body)

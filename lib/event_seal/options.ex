@@ -81,6 +81,16 @@ defmodule EventSeal.Options do
         type: :range,
         doc: "positions `first..last` of that flow, checked alone; `:not_found` if no event stands there"
       ],
+      since: [
+        type: :count,
+        doc:
+          "a position of that flow up to which it was verified before: only what came later is checked, and that it still stands"
+      ],
+      after: [type: :any, doc: "only the flows behind this one, in byte order: the `next` of an earlier verdict"],
+      for: [
+        type: :milliseconds,
+        doc: "begin no further flow after so many ms; the verdict's `next` says after which one to go on"
+      ],
       progress: [type: {:function, 1}, doc: "called with `%{flows: …, events: …, bytes: …}` some ten times a second"],
       threads: [type: :positive, doc: "how many threads; as many as there are cores unless given"],
       max_faults: [type: :positive, default: 1_000, doc: "how many faults the verdict lists; all are counted"]

@@ -9,6 +9,7 @@ defmodule EventSeal.Verdict do
     * `faults` - `EventSeal.Fault`s, the lowest position of each flow first; capped, `fault_count` is not
     * `damage` - places of the store's files that could not be read as they were written when it was opened,
       `%{what: atom, file: name, offset: integer | nil}`: what stood there was not verified
+    * `next` - where the time that was given ran out: the flow after which to go on; else nil
     * `microseconds` - how long it took
   """
   defstruct flows: 0,
@@ -22,6 +23,7 @@ defmodule EventSeal.Verdict do
             fault_count: 0,
             faults: [],
             damage: [],
+            next: nil,
             microseconds: 0
 
   @type t :: %__MODULE__{
@@ -36,6 +38,7 @@ defmodule EventSeal.Verdict do
           fault_count: non_neg_integer,
           faults: [EventSeal.Fault.t()],
           damage: [%{what: atom, file: String.t(), offset: non_neg_integer | nil}],
+          next: String.t() | nil,
           microseconds: non_neg_integer
         }
 
@@ -61,6 +64,7 @@ defmodule EventSeal.Verdict do
         verdict
         | faults: kept,
           damage: verdict.damage ++ next.damage,
+          next: next.next || verdict.next,
           microseconds: verdict.microseconds + next.microseconds
       },
       summed

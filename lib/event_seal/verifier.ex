@@ -17,7 +17,9 @@ defmodule EventSeal.Verifier do
   @doc """
   Verifies a store, or one flow of it.
 
-  Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone),
+  Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone) or `:since`
+  (a position of it that was verified before), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
+  then the flow to go on after, `nil` once all is done),
   `:threads`, `:max_faults` (1,000), `:progress` (a function of `%{flows: …, events: …, bytes: …}`, called about ten times
   a second).
   """
@@ -25,6 +27,7 @@ defmodule EventSeal.Verifier do
   def run(store, opts) do
     opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
     run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], bytes: 0}
+    run = Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for]))
 
     with {:ok, run} <- flows(run), {:ok, run} <- flush(run), do: {:ok, in_order(run.verdict)}
   end
@@ -34,15 +37,24 @@ defmodule EventSeal.Verifier do
   defp flows(run) do
     case Keyword.fetch(run.opts, :flow) do
       {:ok, flow} -> one(run, flow)
-      :error -> pages(%{run | verdict: %Verdict{damage: Store.recover(run.store, []).damage}}, nil)
+      :error -> pages(%{run | verdict: %Verdict{damage: Store.recover(run.store, []).damage}}, run.opts[:after])
     end
   end
 
   defp one(run, flow) do
-    case Keyword.fetch(run.opts, :range) do
-      {:ok, range} -> with({:ok, head} <- Store.head(run.store, flow), do: part(run, head, range))
-      :error -> whole(run, flow)
+    case {run.opts[:range], run.opts[:since]} do
+      {nil, since} when since in [nil, 0] -> whole(run, flow)
+      {nil, since} -> with({:ok, head} <- Store.head(run.store, flow), do: since(run, head, since, settled(head)))
+      {range, nil} -> with({:ok, head} <- Store.head(run.store, flow), do: part(run, head, range))
     end
+  end
+
+  # The position itself is looked at again: what was there must not have gone.
+  defp since(run, head, since, last) when since <= last, do: gather(run, head, since..last)
+
+  defp since(run, head, since, last) do
+    gone = %Fault{flow: head.flow, position: last + 1, class: :missing, recorded: since, recomputed: last}
+    {:ok, found(run, gone)}
   end
 
   # Where no event stands, nothing was verified: that is not the same as nothing wrong.
@@ -53,7 +65,7 @@ defmodule EventSeal.Verifier do
   defp pages(run, cursor) do
     case Store.flows(run.store, cursor, @page) do
       {:ok, []} -> {:ok, run}
-      {:ok, flows} -> with {:ok, run} <- page(run, flows), do: pages(run, List.last(flows))
+      {:ok, flows} -> with {:ok, %{verdict: %{next: nil}} = run} <- page(run, flows), do: pages(run, List.last(flows))
       {:error, _} = error -> error
     end
   end
@@ -61,8 +73,12 @@ defmodule EventSeal.Verifier do
   defp page(run, []), do: {:ok, run}
 
   defp page(run, [flow | flows]) do
-    with {:ok, run} <- whole(run, flow), do: page(run, flows)
+    with {:ok, run} <- whole(run, flow) do
+      if late?(run), do: {:ok, put_in(run.verdict.next, flow)}, else: page(run, flows)
+    end
   end
+
+  defp late?(run), do: run.stop != nil and System.monotonic_time(:millisecond) >= run.stop
 
   defp whole(run, flow) do
     with {:error, %Error{reason: reason}} when reason in @unreadable <- read(run, flow), do: damaged(run, flow)
@@ -135,7 +151,11 @@ defmodule EventSeal.Verifier do
   end
 
   defp fault(run, flow, position, class) do
-    found = %Verdict{fault_count: 1, faults: [%Fault{flow: flow, position: position, class: class}]}
+    found(run, %Fault{flow: flow, position: position, class: class})
+  end
+
+  defp found(run, fault) do
+    found = %Verdict{fault_count: 1, faults: [fault]}
     %{run | verdict: Verdict.add(run.verdict, found, run.opts[:max_faults])}
   end
 
