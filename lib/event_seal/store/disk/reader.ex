@@ -50,13 +50,14 @@ defmodule EventSeal.Store.Disk.Reader do
     GenServer.call(name, {:run, fn tables -> all_waiting(tables, shards) end}, :infinity)
   end
 
+  # Every writer asks for its own shards, and there may be hundreds of thousands of flows.
   defp all_waiting(tables, shards) do
-    waiting = Enum.reduce(:ets.tab2list(tables.entries), %{}, &count_entry/2)
-    waiting = Enum.reduce(with_tail(tables), waiting, &count_tail/2)
-
-    for {flow, {pool, tail}} <- Enum.sort(waiting), pool + tail > 0, Store.shard(flow) in shards do
-      %{flow: flow, pool: pool, tail: tail}
-    end
+    shards = MapSet.new(shards)
+    own? = fn flow -> MapSet.member?(shards, Store.shard(flow)) end
+    tails = for {flow, _, _} = tail <- with_tail(tables), own?.(flow), do: tail
+    entries = for {{flow, _}, _, _, _, _, _} = entry <- :ets.tab2list(tables.entries), own?.(flow), do: entry
+    waiting = Enum.reduce(tails, Enum.reduce(entries, %{}, &count_entry/2), &count_tail/2)
+    for {flow, {pool, tail}} <- Enum.sort(waiting), pool + tail > 0, do: %{flow: flow, pool: pool, tail: tail}
   end
 
   defp count_entry({{flow, _seq}, :pool, _, _, _, _}, waiting),
