@@ -77,6 +77,7 @@ defmodule EventSeal.Export do
     with {:ok, line} <- Interchange.header(head.genesis, head.closed),
          {:ok, bytes} <- put.(line, 0),
          {:ok, bytes} <- each(blocks, bytes, &block(put, &1, &2)),
+         true <- head.whole || {:error, Error.new(:corrupt, detail: "events of a flow cannot be read")},
          {:ok, tail} <- Chain.tail(head.genesis, head.last_block, Record.settled(head.entries)) do
       if tail, do: container(put, tail, bytes), else: {:ok, bytes}
     end

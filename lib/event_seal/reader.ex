@@ -10,7 +10,7 @@ defmodule EventSeal.Reader do
   def event(store, flow, euid) when is_binary(euid) do
     reading(fn ->
       with {:ok, head} <- Store.head(store, flow, [euid]) do
-        head |> unsealed() |> Enum.find(&(&1.euid == euid)) |> or_sealed(store, head, euid)
+        head |> entries() |> Enum.find(&(&1.euid == euid)) |> or_sealed(store, head, euid)
       end
     end)
   end
@@ -19,7 +19,7 @@ defmodule EventSeal.Reader do
     reading(fn ->
       with {:ok, head} <- Store.head(store, flow) do
         if n > head.fixed,
-          do: found(Enum.find(unsealed(head), &(&1.n == n))),
+          do: head |> entries() |> Enum.find(&(&1.n == n)) |> found(head),
           else: at(store, head, n)
       end
     end)
@@ -29,12 +29,12 @@ defmodule EventSeal.Reader do
   @spec head(Store.t(), String.t()) :: {:ok, map} | {:error, Error.t()}
   def head(store, flow) do
     reading(fn ->
-      with {:ok, %{intact: true} = head} <- Store.head(store, flow),
+      with {:ok, %{intact: true, whole: true} = head} <- Store.head(store, flow),
            {:ok, chain} <- Chain.restore(head.genesis, nil, nil, []),
            {:ok, last} <- if(head.last_block, do: Chain.header(head.last_block), else: {:ok, nil}) do
         {:ok, shown(head, chain, last)}
       else
-        {:ok, %{intact: false}} -> {:error, Error.new(:corrupt, detail: "the flow's last block is damaged")}
+        {:ok, _damaged} -> unread()
         {:error, _} = error -> error
       end
     end)
@@ -70,7 +70,7 @@ defmodule EventSeal.Reader do
   defp or_sealed(nil, store, head, euid) do
     case head.found do
       %{^euid => heights} when is_list(heights) -> among(store, head, heights, &(&1.euid == euid))
-      _ -> found(nil)
+      _ -> found(nil, head)
     end
   end
 
@@ -78,12 +78,13 @@ defmodule EventSeal.Reader do
     with {:ok, pieces} <- Store.blocks(store, head.flow, {1, head.fixed}) do
       pieces
       |> Enum.filter(&(&1.height in heights))
-      |> Enum.find_value(found(nil), &in_block(&1, wanted?))
+      |> Enum.find_value(found(nil, head), &in_block(&1, wanted?))
     end
   end
 
   defp at(store, head, n) do
-    with {:ok, [piece]} <- Store.blocks(store, head.flow, {n, n}), do: in_block(piece, &(&1.n == n)) || found(nil)
+    with {:ok, pieces} <- Store.blocks(store, head.flow, {n, n}),
+         do: Enum.find_value(pieces, found(nil, head), &in_block(&1, fn event -> event.n == n end))
   end
 
   defp in_block(piece, wanted?) do
@@ -116,10 +117,14 @@ defmodule EventSeal.Reader do
   end
 
   defp unsealed(head, opts) do
-    if :sandbox in opts[:stages] or :pool in opts[:stages], do: unsealed(head), else: []
+    cond do
+      :sandbox not in opts[:stages] and :pool not in opts[:stages] -> []
+      head.whole -> entries(head)
+      true -> Stream.concat(entries(head), Stream.map([head], fn _head -> ok!(unread()) end))
+    end
   end
 
-  defp unsealed(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
+  defp entries(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
 
   defp unsealed_event({_seq, :pool, meta, data}, flow) do
     {_deadline, _revision, frame} = Record.decode_pool(meta)
@@ -166,8 +171,12 @@ defmodule EventSeal.Reader do
   defp provisional(nil), do: nil
   defp provisional({_seq, :tail, meta, _data}), do: meta |> Record.decode_tail() |> elem(3)
 
-  defp found(nil), do: {:error, Error.new(:not_found)}
-  defp found(event), do: {:ok, event}
+  # What cannot be read may be what was asked for.
+  defp found(nil, %{whole: false}), do: unread()
+  defp found(nil, _head), do: {:error, Error.new(:not_found)}
+  defp found(event, _head), do: {:ok, event}
+
+  defp unread, do: {:error, Error.new(:corrupt, detail: "some of the flow's events cannot be read")}
 
   @doc "Runs `fun`; a store that is stopping or restarting is an error, not the caller's end."
   @spec reading((() -> result)) :: result | {:error, Error.t()} when result: term

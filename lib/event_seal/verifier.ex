@@ -93,7 +93,7 @@ defmodule EventSeal.Verifier do
   defp damaged(run, flow) do
     with {:ok, run} <- flush(run),
          {:ok, blocks} <- Store.blocks(run.store, flow, {1, :infinity}),
-         {:ok, checked} <- add(run, %{flow: flow, pieces: [], more: true}, Enum.map(blocks, &{size(&1.at), &1.at})),
+         {:ok, checked} <- add(run, %{flow: flow, pieces: [], more: true}, Enum.map(blocks, &piece(&1.at))),
          {:ok, checked} <- flush(checked) do
       last = Enum.reduce(blocks, 0, fn block, _last -> block.first + block.count - 1 end)
       known? = checked.verdict.fault_count > run.verdict.fault_count
@@ -110,14 +110,14 @@ defmodule EventSeal.Verifier do
     with {:ok, blocks} <- Store.blocks(run.store, head.flow, {first, min(last, head.fixed)}) do
       {run, tail} = tail(run, head, last)
 
-      pieces = Enum.map(blocks, &{size(&1.at), &1.at}) ++ tail
+      pieces = Enum.map(blocks, &piece(&1.at)) ++ tail
       known = if unfollowed?(head, tail), do: %{alone: first > 1, more: true}, else: known(head, range)
       add(run, Map.merge(%{flow: head.flow, pieces: []}, known), pieces)
     end
   end
 
   # Behind a block that is damaged beyond reading no tail can be laid out; the block is the fault, not the tail.
-  defp unfollowed?(head, tail), do: not head.intact and tail == []
+  defp unfollowed?(head, tail), do: tail == [] and not (head.intact and head.whole)
 
   # A range is checked alone: of what stands before and behind it nothing is said.
   defp known(head, nil), do: %{fixed: head.fixed, last: settled(head), closed: head.closed}
@@ -126,12 +126,16 @@ defmodule EventSeal.Verifier do
   defp span(nil), do: {1, :infinity}
   defp span(first..last//_), do: {first, last}
 
-  defp size({:binary, bytes}), do: byte_size(bytes)
-  defp size({:file, _path, _offset, length}), do: length
+  # One that is lost is one that cannot be read: a fault where it should stand, and its neighbours are checked all the same.
+  defp piece({:binary, bytes} = at), do: {byte_size(bytes), at}
+  defp piece({:file, _path, _offset, length} = at), do: {length, at}
+  defp piece(:lost), do: {1, {:file, "", 0, 1}}
 
   defp settled(head), do: head.fixed + Enum.count(head.entries, fn {_, stage, _, _} -> stage == :tail end)
 
   defp tail(run, %{fixed: fixed}, last) when last <= fixed, do: {run, []}
+  defp tail(run, %{whole: false} = head, _last), do: {fault(run, head.flow, head.fixed + 1, :read), []}
+  defp tail(run, %{intact: false, last_block: nil, height: height}, _last) when height > 0, do: {run, []}
 
   # What cannot even be laid out as a tail is a fault of the flow, not of the run.
   defp tail(run, head, _last) do

@@ -8,6 +8,7 @@ defmodule EventSeal.Flow.Stored do
   @doc "A flow as the store has it (`EventSeal.Store.Head`). What settled since its last block is recomputed."
   @spec load(map, Flow.ctx()) :: {:ok, Flow.t()} | {:error, Error.t()}
   def load(%{intact: false}, _ctx), do: {:error, Error.new(:corrupt, detail: "the flow's last block is damaged")}
+  def load(%{whole: false}, _ctx), do: {:error, Error.new(:corrupt, detail: "events of the flow cannot be read")}
 
   def load(head, ctx) do
     {pooled, settled} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)

@@ -25,7 +25,7 @@ defmodule EventSeal.Segments.Record do
   end
 
   @doc "The marker of a segment's header, if it is the header of that segment of that store."
-  def marker(<<body::binary-40, sum::32, _::binary>>, number, store_id) do
+  def marker(<<body::binary-40, sum::32, 0::unit(8)-size(@header - 44)>>, number, store_id) do
     case body do
       <<@magic, @version::16, 0::16, ^number::32, ^store_id::binary-16, marker::binary-8>> ->
         if :erlang.crc32(body) == sum, do: {:ok, :binary.copy(marker)}, else: :error
@@ -35,7 +35,7 @@ defmodule EventSeal.Segments.Record do
     end
   end
 
-  def marker(_short, _number, _store_id), do: :error
+  def marker(_other, _number, _store_id), do: :error
 
   @doc "A record that waits for its place; whoever makes it pays for the checksum of its payload."
   def new(meta, keys, payload) do

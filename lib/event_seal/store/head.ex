@@ -9,6 +9,7 @@ defmodule EventSeal.Store.Head do
     * `last_block` - the packed bytes of the last block, `nil` if there is none
     * `intact` - whether these are the bytes that were written, as far as the store can tell: a verification still looks
       at others, a writer builds nothing upon them
+    * `whole` - whether all entries could be read; if not, `entries` are the others
     * `when_max` - the greatest `when` up to `fixed`, as the last block was committed with; `nil` if there is none
     * `next_seq` - the lowest sequence number that was never used, 1 in a new flow
     * `entries` - what is not sealed, `{seq, :pool | :tail, meta, data}`, by ascending `seq`
@@ -27,7 +28,8 @@ defmodule EventSeal.Store.Head do
     next_seq: 1,
     entries: [],
     found: %{},
-    intact: true
+    intact: true,
+    whole: true
   ]
 
   @type entry :: {seq :: non_neg_integer, :pool | :tail, meta :: binary, data :: binary}
@@ -39,6 +41,7 @@ defmodule EventSeal.Store.Head do
           closed: boolean,
           last_block: binary | nil,
           intact: boolean,
+          whole: boolean,
           when_max: integer | nil,
           next_seq: pos_integer,
           entries: [entry],

@@ -4,6 +4,9 @@ defmodule EventSeal.Store.Piece do
 
   A file range is pinned: segments are only ever appended to, so it stays readable while commits go on. The four bytes in
   front of it are its CRC-32. `first` and `count` are the positions it holds, `height` its place among the flow's blocks.
+
+  A block that damage has taken is `:lost`; its positions, and those of the block before it, are then the most that it may
+  hold.
   """
 
   alias EventSeal.Error
@@ -15,12 +18,13 @@ defmodule EventSeal.Store.Piece do
           height: non_neg_integer,
           first: pos_integer,
           count: pos_integer,
-          at: {:binary, binary} | {:file, Path.t(), offset :: non_neg_integer, length :: pos_integer}
+          at: {:binary, binary} | {:file, Path.t(), offset :: non_neg_integer, length :: pos_integer} | :lost
         }
 
   @doc "The bytes; `:corrupt` if they are not what was written, `:storage` if they cannot be read."
   @spec read(t) :: {:ok, binary} | {:error, Error.t()}
   def read(%__MODULE__{at: {:binary, block}}), do: {:ok, block}
+  def read(%__MODULE__{at: :lost}), do: {:error, Error.new(:corrupt, detail: "a block is lost")}
 
   def read(%__MODULE__{at: {:file, path, offset, length}}) do
     with {:ok, %{type: :regular}} <- File.lstat(path),

@@ -131,7 +131,12 @@ defmodule EventSeal.Store.Disk.Committer do
       {:error, reason} -> Folder.storage({:error, reason}, "open")
     end
   catch
-    {:unreadable, _reason} -> {:error, Error.new(:storage, detail: "open: the journal cannot be read")}
+    {:unreadable, _reason} ->
+      {:error, Error.new(:storage, detail: "open: the journal cannot be read")}
+
+    {:damaged_tail, file, at} ->
+      fault = %{what: :damaged_tail, file: file, offset: at}
+      begin({state, %{loaded | faults: [fault], notes: loaded.notes ++ [fault]}})
   end
 
   defp old_journal(state) do
@@ -411,6 +416,7 @@ defmodule EventSeal.Store.Disk.Committer do
     Rotation.run(state.tables, state.segments, state.journal, state.store_id)
   catch
     {:unreadable, _what} -> {:error, :unreadable, state.segments}
+    {:damaged_tail, file, at} -> {:error, "damaged_tail in #{file} at #{at}", state.segments}
   end
 
   # A finished segment gets its index and its file of fingerprints, made by a process of its own; until then these stand

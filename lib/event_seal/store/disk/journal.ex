@@ -136,10 +136,12 @@ defmodule EventSeal.Store.Disk.Journal do
   # A header that was hit by bit rot does not take the groups with it: each of them begins with the marker as well.
   defp marker(file, generation, store_id) do
     case read(file, 0, @header + 8) do
-      <<body::binary-44, sum::32, _zeros::binary-16, first::binary>> ->
+      <<body::binary-44, sum::32, zeros::binary-16, first::binary>> ->
         case body do
           <<@magic, @version::16, 0::16, ^generation::64, ^store_id::binary-16, marker::binary-8>> ->
-            if :erlang.crc32(body) == sum, do: {:ok, :binary.copy(marker)}, else: {:damaged, :binary.copy(first)}
+            if :erlang.crc32(body) == sum and zeros == <<0::128>>,
+              do: {:ok, :binary.copy(marker)},
+              else: {:damaged, :binary.copy(first)}
 
           _other ->
             {:damaged, :binary.copy(first)}

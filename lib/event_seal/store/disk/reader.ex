@@ -131,42 +131,52 @@ defmodule EventSeal.Store.Disk.Reader do
     end)
   end
 
-  # The block that holds a position: the last one whose first is not behind it.
-  defp height_of(_tables, _row, _n, low, high) when low >= high, do: low
+  # The block that holds a position: the last one whose first is not behind it. One that is lost may hold whatever the one
+  # before it does not.
+  defp height_of(tables, row, _n, low, high) when low >= high, do: max(known_at(tables, row, low), 0)
 
   defp height_of(tables, row, n, low, high) do
     middle = div(low + high + 1, 2)
 
-    case block(tables, row, middle) do
-      {_key, first, _, _, _} when first <= n -> height_of(tables, row, n, middle, high)
-      _behind -> height_of(tables, row, n, low, middle - 1)
+    if first(tables, row, known_at(tables, row, middle)) <= n,
+      do: height_of(tables, row, n, middle, high),
+      else: height_of(tables, row, n, low, middle - 1)
+  end
+
+  # The last block up to a height that is not lost, -1 if there is none.
+  defp known_at(_tables, _row, -1), do: -1
+
+  defp known_at(tables, row, height),
+    do: if(block(tables, row, height), do: height, else: known_at(tables, row, height - 1))
+
+  defp first(_tables, _row, -1), do: 0
+
+  defp first(tables, row, height) do
+    case height < row(row, :height) && block(tables, row, height) do
+      false -> row(row, :fixed) + 1
+      nil -> first(tables, row, height + 1)
+      {_key, first, _, _, _} -> first
     end
   end
 
   defp pieces(tables, row, height, to, pieces \\ []) do
-    case height < row(row, :height) && block(tables, row, height) do
-      false -> {:ok, Enum.reverse(pieces)}
-      nil -> {:error, Error.new(:corrupt, detail: "a block is lost")}
-      {_key, first, _, _, _} when first > to -> {:ok, Enum.reverse(pieces)}
-      found -> pieces(tables, row, height + 1, to, [piece(tables, row, height, found) | pieces])
+    case height < row(row, :height) && piece(tables, row, height, List.first(pieces)) do
+      %Piece{first: first} = piece when first <= to -> pieces(tables, row, height + 1, to, [piece | pieces])
+      _behind -> {:ok, Enum.reverse(pieces)}
     end
   end
 
-  defp piece(tables, row, height, {_key, first, number, at, length}) do
-    count =
-      if height + 1 == row(row, :height),
-        do: row(row, :fixed) + 1 - first,
-        else: next_first(tables, row, height) - first
+  defp piece(tables, row, height, before) do
+    {first, at} =
+      case block(tables, row, height) do
+        {_key, first, number, at, length} ->
+          {first, {:file, Tables.segment_path(tables, number), at, length}}
 
-    path = Tables.segment_path(tables, number)
-    %Piece{height: height, first: first, count: count, at: {:file, path, at, length}}
-  end
+        nil ->
+          {if(before, do: before.first + 1, else: 1), :lost}
+      end
 
-  defp next_first(tables, row, height) do
-    case block(tables, row, height + 1) do
-      {_key, first, _, _, _} -> first
-      nil -> row(row, :fixed) + 1
-    end
+    %Piece{height: height, first: first, count: first(tables, row, height + 1) - first, at: at}
   end
 
   defp block(tables, row, height),
@@ -236,7 +246,7 @@ defmodule EventSeal.Store.Disk.Reader do
   defp build(tables, %{row: row} = taken, euids) do
     with {:ok, genesis} <- genesis(tables, row(row, :genesis)),
          {:ok, last, intact} <- last_block(tables, taken.last),
-         {:ok, settled} <- tail(tables, row),
+         {:ok, settled, whole} <- tail(tables, row),
          {:ok, entries} <- entries(tables, taken),
          {:ok, found} <- found(tables, taken, euids) do
       {:ok,
@@ -247,7 +257,8 @@ defmodule EventSeal.Store.Disk.Reader do
          fixed: row(row, :fixed),
          closed: row(row, :closed),
          last_block: last,
-         intact: intact,
+         intact: intact and genesis != "",
+         whole: whole,
          when_max: row(row, :when_max),
          next_seq: row(row, :next_seq),
          entries: :lists.keymerge(1, settled, entries),
@@ -257,7 +268,11 @@ defmodule EventSeal.Store.Disk.Reader do
   end
 
   defp genesis(_tables, genesis) when is_binary(genesis), do: {:ok, genesis}
-  defp genesis(tables, {number, at, length}), do: in_segment(tables, number, &exactly(&1.pread(&2, at, length), length))
+
+  defp genesis(tables, {number, at, length}) do
+    with {:error, %Error{reason: :corrupt}} <- in_segment(tables, number, &exactly(&1.pread(&2, at, length), length)),
+         do: {:ok, ""}
+  end
 
   defp exactly({:ok, bytes}, length) when byte_size(bytes) == length, do: {:ok, bytes}
   defp exactly({:error, reason}, _length), do: {:error, Error.new(:storage, detail: "read: #{reason}")}
@@ -274,19 +289,30 @@ defmodule EventSeal.Store.Disk.Reader do
   end
 
   defp damaged_block(tables, number, at, length) do
-    with {:ok, block} <- in_segment(tables, number, &exactly(&1.pread(&2, at, length), length)), do: {:ok, block, false}
+    case in_segment(tables, number, &exactly(&1.pread(&2, at, length), length)) do
+      {:ok, block} -> {:ok, block, false}
+      {:error, %Error{reason: :corrupt}} -> {:ok, nil, false}
+      {:error, _} = error -> error
+    end
   end
 
-  defp tail(_tables, row) when row(row, :tail) == nil, do: {:ok, []}
+  defp tail(_tables, row) when row(row, :tail) == nil, do: {:ok, [], true}
 
   defp tail(tables, row) do
     {number, at, length, _ranges} = row(row, :tail)
 
-    with {:ok, payload} <- segment_bytes(tables, number, at, length) do
-      {:ok,
-       for {seq, meta, data} <- Record.decode_entries(payload), seq > row(row, :through) do
-         {seq, :tail, meta, data}
-       end}
+    case segment_bytes(tables, number, at, length) do
+      {:ok, payload} ->
+        {:ok,
+         for {seq, meta, data} <- Record.decode_entries(payload), seq > row(row, :through) do
+           {seq, :tail, meta, data}
+         end, true}
+
+      {:error, %Error{reason: :corrupt}} ->
+        {:ok, [], false}
+
+      {:error, _} = error ->
+        error
     end
   end
 
@@ -414,6 +440,7 @@ defmodule EventSeal.Store.Disk.Reader do
       tables.files.close(fd)
       result
     else
+      {:error, :enoent} -> {:error, Error.new(:corrupt, detail: "the file is gone")}
       {:error, reason} -> {:error, Error.new(:storage, detail: "open: #{reason}")}
     end
   end

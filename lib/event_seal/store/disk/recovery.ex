@@ -27,7 +27,7 @@ defmodule EventSeal.Store.Disk.Recovery do
     state =
       Map.merge(state, %{
         journal: nil,
-        base: %{},
+        base: nil,
         final: %{},
         named: %{},
         loose: [],
@@ -108,11 +108,10 @@ defmodule EventSeal.Store.Disk.Recovery do
   # Pass 2: the segments as they were when the generation began.
   defp segments(state, own, archived) do
     present = Enum.uniq(own ++ archived)
+  defp segments(state, present) do
+    state = if state.journal == nil and present != [], do: fault(state, :no_journal, "journal", nil), else: state
+    state = %{state | base: state.base || as_found(state, present)}
     known = Enum.uniq(Map.keys(state.base) ++ Map.keys(state.final))
-    # No journal at all, but segments: whatever they hold is shown, but nothing is written.
-    {state, known} =
-      if state.journal == nil and present != [], do: {no_journal(state, present), present}, else: {state, known}
-
     state = Enum.reduce(Enum.sort(known), state, &segment(&2, &1))
     loose = for number <- own -- known, do: {:segment, number}
     # A number is not used again, whoever used it.
@@ -121,10 +120,12 @@ defmodule EventSeal.Store.Disk.Recovery do
     %{state | segments: segments, loose: state.loose ++ loose}
   end
 
-  defp no_journal(state, present) do
-    sizes = for number <- present, {:ok, size} <- [state.files.size(path(state, number))], do: {number, size}
-    base = for {number, size} <- sizes, into: %{}, do: {number, %{length: size, sequence: nil, check: nil}}
-    fault(%{state | base: base}, :no_journal, "journal", nil)
+  # No journal says how long the segments are, or the group that does is hit: whatever they hold is shown, but nothing is
+  # written.
+  defp as_found(state, present) do
+    for number <- present, {:ok, size} <- [state.files.size(path(state, number))], into: %{} do
+      {number, %{length: size, sequence: nil, check: nil}}
+    end
   end
 
   defp segment(state, number) do
@@ -318,12 +319,34 @@ defmodule EventSeal.Store.Disk.Recovery do
 
         case Draft.steps(Draft.new(state.tables, 0), [step], base) do
           {:ok, draft} -> {adopt(state, draft, own), places}
-          {:error, _reason} -> {state, places}
+          {:error, _reason} -> {groundless(state, step, own, base), places}
         end
       end)
 
     state
   end
+
+  # An entry of a flow whose beginning is lost, a block behind one that is: they are shown with the gap before them.
+  defp groundless(state, step, places, base) do
+    with true <- elem(step, 0) in [:put, :block],
+         row = row_of(state.tables, elem(step, 1)),
+         {:ok, row} <- ground(row, step) do
+      :ets.insert(state.tables.flows, row)
+
+      case Draft.steps(Draft.new(state.tables, 0), [step], base) do
+        {:ok, draft} -> adopt(state, draft, places)
+        {:error, _reason} -> state
+      end
+    else
+      _none -> state
+    end
+  end
+
+  defp ground(row, {:block, _flow, info, _sealed}) when info.height >= row(row, :height) and not row(row, :closed),
+    do: {:ok, row(row, height: info.height, fixed: info.first - 1)}
+
+  defp ground(row, {:put, _flow, _seq, _stage, _meta, _data}) when row(row, :genesis) == "", do: {:ok, row}
+  defp ground(_row, _step), do: :none
 
   # Pass 4: the blocks that those commits named have to be there.
   defp grown(state), do: Enum.reduce(Enum.sort(state.final), state, &grown/2)
@@ -357,10 +380,27 @@ defmodule EventSeal.Store.Disk.Recovery do
         if row && place && is_binary(row(row, :genesis)), do: :ets.insert(state.tables.flows, row(row, genesis: place))
         state
 
-      _other ->
-        fault(state, :other_record, file(state.number), record.at)
+      {_length, meta} ->
+        state |> fault(:other_record, file(state.number), record.at) |> unnamed(meta, record)
     end
   end
+
+  # The group that named it is lost. What was appended behind it stands, so it was acknowledged.
+  defp unnamed(state, {:block, flow, info, _genesis}, record) do
+    row = row_of(state.tables, flow)
+    place = %{number: state.number, at: record.at, meta_at: record.meta_at}
+    place = Map.merge(place, %{payload_at: record.payload_at, length: record.payload_length})
+
+    if info.height < row(row, :height) do
+      key = Tables.block_key(row(row, :number), info.height)
+      :ets.insert_new(state.tables.blocks, {key, info.first, place.number, place.payload_at, place.length})
+      state
+    else
+      groundless(state, {:block, flow, info, nil}, [place], 0)
+    end
+  end
+
+  defp unnamed(state, _other, _record), do: state
 
   defp finish(state), do: %{state | notes: Enum.reverse(state.notes), faults: Enum.reverse(state.faults)}
 

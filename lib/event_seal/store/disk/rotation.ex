@@ -14,7 +14,7 @@ defmodule EventSeal.Store.Disk.Rotation do
 
   import EventSeal.Store.Disk.Tables, only: [row: 1, row: 2]
   require EventSeal.Store.Disk.Tables
-  alias EventSeal.Segments
+  alias EventSeal.{Error, Segments}
   alias EventSeal.Segments.{Fingerprints, Record}
   alias EventSeal.Store.Disk.{Batch, Draft, Journal, Tables}
 
@@ -125,10 +125,11 @@ defmodule EventSeal.Store.Disk.Rotation do
   end
 
   defp kept(files, fd, row) do
-    {_number, at, length, _ranges} = row(row, :tail)
+    {number, at, length, _ranges} = row(row, :tail)
 
     case Segments.pread(files, fd, at, length) do
       {:ok, payload} -> Enum.filter(Record.decode_entries(payload), &(elem(&1, 0) > row(row, :through)))
+      {:error, %Error{reason: :corrupt}} -> throw({:damaged_tail, Segments.name(number) <> ".segment", at})
       {:error, error} -> throw({:unreadable, error})
     end
   end
