@@ -1,0 +1,180 @@
+defmodule EventSeal.BitRotTest do
+  # Every byte of every file of a store with two hundred events is flipped, and the store opened, read and verified as a
+  # host would: what is wrong is said, no other answer is given, and nothing is lost but what was hit.
+  use ExUnit.Case, async: false
+
+  alias EventSeal.{BitRot, Error, SmallStore, Store, Verdict, Verifier}
+  alias EventSeal.Store.Disk
+
+  @moduletag :tmp_dir
+  @moduletag timeout: 1_800_000
+  @patterns {1, 2, 4, 8, 16, 32, 64, 128, 255}
+
+  setup_all do
+    # Each of thousands of openings would say what is wrong.
+    Logger.put_module_level(Disk.Committer, :none)
+    on_exit(fn -> Logger.delete_module_level(Disk.Committer) end)
+  end
+
+  setup %{tmp_dir: tmp} do
+    dir = Path.join(tmp, "store")
+    SmallStore.make!(dir)
+    good = BitRot.open(dir, :read, &BitRot.shown/1)
+    files = BitRot.files(dir)
+    assert 200 == Enum.sum(for {_flow, {{:ok, head}, _blocks}} <- good.flows, do: head.fixed + length(head.entries))
+    {:ok, store: %{dir: dir, files: files, good: good, at: BitRot.positions(good), regions: BitRot.regions(dir, files)}}
+  end
+
+  test "a flipped byte anywhere is found and named; nothing is lost but what it hit", %{store: store, tmp_dir: tmp} do
+    struck =
+      store.regions
+      |> rounds()
+      |> Enum.take_every(String.to_integer(System.get_env("EVERY", "1")))
+      |> Enum.with_index()
+      |> Enum.group_by(fn {_round, number} -> rem(number, System.schedulers_online()) end)
+      |> Task.async_stream(&shard(&1, store, tmp), timeout: :infinity)
+      |> Enum.flat_map(fn {:ok, found} -> found end)
+
+    assert Enum.count(struck) == Enum.sum(for {_name, bytes} <- store.files, do: byte_size(bytes))
+    # Slack: bytes whose loss changes no answer, since they are not needed any more or are made anew.
+    slack = for {flip, :harmless} <- struck, do: slack(flip.region)
+
+    assert Enum.frequencies(slack) ==
+             Enum.frequencies(for flip <- flips(store.regions), slack?(flip.region), do: slack(flip.region))
+  end
+
+  # The fingerprints of a finished segment (made anew from it), the group that says that the journal was closed in order
+  # (without it the journal ends as in a crash), and tail records that a later block of the flow has superseded.
+  defp slack?(region), do: slack(region) in [:derived, :closing, :superseded]
+  defp slack(%{part: :derived}), do: :derived
+  defp slack(%{holds: [:closing]}), do: :closing
+  defp slack(%{part: part, holds: [{:flow, "ward/a"} | _]}) when part in [:sum, :payload], do: :superseded
+  defp slack(region), do: region.part
+
+  defp flips(regions) do
+    for region <- regions, at <- region.from..(region.to - 1)//1, do: %{region: region, at: at}
+  end
+
+  # One flip at a time in the journal and the identity; one in each segment at a time, in what opening reads of it; and one
+  # in each record at a time in payloads, which stand for themselves.
+  defp rounds(regions) do
+    {payloads, others} = Enum.split_with(regions, &(&1.part in [:sum, :payload]))
+    {derived, others} = Enum.split_with(others, &(&1.part == :derived))
+    {segments, others} = Enum.split_with(others, &String.starts_with?(&1.file, "segments/"))
+    by_record = payloads |> Enum.chunk_every(2) |> Enum.map(&flips/1)
+    Enum.map(flips(others), &[&1]) ++ at_once(by_file(segments)) ++ at_once(by_file(derived)) ++ at_once(by_record)
+  end
+
+  defp by_file(regions), do: regions |> Enum.group_by(& &1.file) |> Map.values() |> Enum.map(&flips/1)
+
+  defp at_once([]), do: []
+  defp at_once(lists), do: [Enum.map(lists, &hd/1) | at_once(for [_first, next | rest] <- lists, do: [next | rest])]
+
+  defp shard({shard, rounds}, store, tmp) do
+    Process.flag(:trap_exit, true)
+    dir = Path.join(tmp, "flipped-#{shard}")
+    Enum.flat_map(rounds, fn {flips, number} -> round(dir, flips, number, store) end)
+  end
+
+  defp round(dir, flips, number, store) do
+    BitRot.restore!(dir, store.files)
+
+    for %{region: region, at: at} <- flips,
+        do: BitRot.flip!(dir, region.file, at, store.files[region.file], pattern(at))
+
+    asked = for %{region: %{part: :keys} = region} <- flips, do: {flow(region), euids(region, store)}
+    all? = rem(number, 8) == 0 or Enum.any?(flips, &(&1.region.part in [:sum, :payload]))
+    looks = for mode <- [:read, :write], do: BitRot.open(dir, mode, &look(&1, asked, mode == :read, all?))
+    hit = for %{region: region} <- flips, held <- region.holds, do: held
+
+    for look <- looks, is_map(look), seen <- List.wrap(look.shown) do
+      assert {named(flips), []} == {named(flips), BitRot.invented(store.good, seen)}
+      assert {named(flips), []} == {named(flips), BitRot.lost(store.good, seen) -- allowed(hit)}
+    end
+
+    for flip <- flips, do: {flip, flip |> outcomes(looks, store) |> worst(flip)}
+  end
+
+  # With an entry of a flow that is lost, or its last block, its head is another one.
+  defp allowed(hit), do: hit ++ for({:block, flow, _height} <- hit, do: {:flow, flow})
+
+  defp pattern(at), do: elem(@patterns, rem(at, tuple_size(@patterns)))
+  defp named(flips), do: for(%{region: region, at: at} <- flips, do: {region.file, at, region.part})
+  defp flow(%{holds: [held | _]}), do: elem(held, 1)
+
+  defp euids(region, store) do
+    for <<euid::binary-16 <- binary_part(store.files[region.file], region.from, region.to - region.from)>>, do: euid
+  end
+
+  # A store that says what is damaged refuses every write, and its verdict names the damage: that it does is then looked at
+  # now and then, and what it shows in one mode.
+  defp look(store, asked, show?, all?) do
+    damage = Store.recover(store, []).damage
+    if damage != [], do: assert({:error, %Error{reason: :read_only}} = Store.commit(store, [{:leaf, "one more"}]))
+
+    %{
+      report: Disk.report(store.name),
+      damage: damage,
+      shown: if(damage == [] or show? or all?, do: BitRot.shown(store)),
+      verdict: if(damage == [] or all?, do: verdict(store)),
+      found: for({flow, euids} <- asked, euid <- euids, do: found(store, flow, euid))
+    }
+  end
+
+  defp found(store, flow, euid) do
+    case Store.head(store, flow, [euid]) do
+      {:ok, %{found: %{^euid => _known}}} -> :found
+      {:ok, _head} -> :another_answer
+      {:error, %Error{reason: :corrupt}} -> :error
+    end
+  end
+
+  defp verdict(store) do
+    {:ok, verdict} = Verifier.run(store, threads: 1)
+    verdict
+  end
+
+  defp outcomes(flip, looks, store), do: for(look <- looks, do: outcome(flip, look, store))
+
+  defp outcome(%{region: %{part: :identity}}, {:error, %Error{reason: :foreign}}, _store), do: :refused
+
+  defp outcome(%{region: region}, look, store) do
+    faults = if look.verdict, do: look.verdict.faults, else: []
+    if look.verdict && look.damage != [], do: refute(Verdict.ok?(look.verdict))
+
+    cond do
+      Enum.any?(faults, &of?(&1, region, store)) -> :fault
+      Enum.any?(look.damage, &(&1.file in ["journal", Path.basename(region.file)])) -> :reported
+      lost?(region, look.shown, store.good) or :error in look.found -> :error
+      (look.verdict == nil or look.damage == []) and :another_answer not in look.found -> :harmless
+      true -> :unseen
+    end
+  end
+
+  defp of?(fault, region, store) do
+    Enum.any?(region.holds, fn
+      {:block, flow, height} ->
+        fault.flow == flow and (fault.block == height or fault.position in store.at[{flow, height}])
+
+      {:entry, flow, _seq} ->
+        fault.flow == flow and fault.block == nil
+
+      _other ->
+        false
+    end)
+  end
+
+  defp lost?(_region, nil, _good), do: false
+  defp lost?(region, seen, good), do: Enum.any?(BitRot.lost(good, seen), &(&1 in region.holds))
+
+  # A payload's bytes are found by the verification itself, without any checksum; so is a tail's.
+  defp worst(outcomes, %{region: %{part: :payload, holds: [{:block, _, _} | _]}} = flip) do
+    assert {named([flip]), [:fault, :fault]} == {named([flip]), outcomes}
+    :fault
+  end
+
+  defp worst(outcomes, flip) do
+    refute :unseen in outcomes, inspect({named([flip]), outcomes})
+    if Enum.uniq(outcomes) == [:harmless], do: :harmless, else: hd(outcomes -- [:harmless])
+  end
+end
