@@ -24,7 +24,7 @@ defmodule EventSeal.ArchitectureTest do
       exporting: [EventSeal.Export]
     ],
     [facade: [EventSeal, EventSeal.Await]],
-    [erlang: [:event_seal], importing: [EventSeal.Import]],
+    [erlang: [:event_seal], importing: [EventSeal.Import], doctor: [EventSeal.Doctor]],
     [command: [EventSeal.Command]],
     [tasks: [Mix.Tasks.EventSeal]]
   ]

@@ -1,7 +1,7 @@
 defmodule EventSeal.Command do
   @moduledoc """
-  The commands behind `mix event_seal.import`, `mix event_seal.export` and `mix event_seal.verify`, for where there is no
-  Mix: in a release, through `eval`.
+  The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify` and
+  `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -9,8 +9,8 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Export, Import, Interchange, Store, Verdict, Verifier}
-  alias EventSeal.Command.Report
+  alias EventSeal.{Doctor, Error, Export, Import, Interchange, Store, Verdict, Verifier}
+  alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
@@ -50,6 +50,15 @@ defmodule EventSeal.Command do
     run(usage, args, [dir: :string, archive: :string, file: :keep], fn
       %{dir: _, file: []} = opts, [] -> verify_dir(disk(opts))
       %{file: [_ | _] = files} = opts, more when not is_map_key(opts, :dir) -> verify_files(files ++ more)
+      _opts, _files -> :usage
+    end)
+  end
+
+  @doc "`--dir DIR [--out NEW]`: see `EventSeal.Doctor`."
+  @spec doctor([String.t()]) :: status
+  def doctor(args) do
+    run("doctor --dir DIR [--out NEW]", args, [dir: :string, out: :string], fn
+      %{dir: dir} = opts, [] -> doctor(dir, opts[:out])
       _opts, _files -> :usage
     end)
   end
@@ -107,6 +116,37 @@ defmodule EventSeal.Command do
     end)
   end
 
+  defp doctor(dir, nil) do
+    with_store(dir, :examine, fn store -> with({:ok, found} <- Doctor.run(store), do: found(found, dir, nil)) end)
+  end
+
+  defp doctor(dir, out) do
+    with :ok <- new(out, dir) do
+      with_store(dir, :examine, fn store ->
+        with_store(out, :write, fn saved ->
+          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}), do: found(found, dir, out)
+        end)
+      end)
+    end
+  end
+
+  defp found(found, dir, out) do
+    if out, do: Doctor.Apart.put(Path.join(out, "doctor"), "report.txt", Examination.record(found, dir))
+    Examination.print(found, dir, out)
+    if Doctor.healthy?(found), do: 0, else: 1
+  end
+
+  # What is saved must meet nothing that is there, and never come into the store that is examined.
+  defp new(out, dir) do
+    cond do
+      String.starts_with?(Path.expand(out) <> "/", Path.expand(dir) <> "/") -> exists(out, "lies in the store itself")
+      File.ls(out) in [{:ok, []}, {:error, :enoent}] -> :ok
+      true -> exists(out, "is there already, and not an empty folder")
+    end
+  end
+
+  defp exists(out, why), do: {:error, Error.new(:invalid, field: :out, rule: "#{out} #{why}")}
+
   defp verify_files(files) do
     named = if match?([_], files), do: hd(files), else: "#{length(files)} files"
     verdict(Interchange.verify_files(files, []), named)
@@ -120,9 +160,11 @@ defmodule EventSeal.Command do
   defp verdict({:error, _} = error, _what), do: error
 
   # A reader takes no lock: the host that holds the store goes on.
-  defp with_reader(disk, fun) do
-    name = __MODULE__.Reader
-    with_child(Store.Disk.child_spec({name, disk ++ [mode: :read]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
+  defp with_reader(disk, fun), do: with_store(disk, :read, fun)
+
+  defp with_store(disk, mode, fun) do
+    name = if mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader
+    with_child(Store.Disk.child_spec({name, disk ++ [mode: mode]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
   end
 
   defp with_child(child, fun) do

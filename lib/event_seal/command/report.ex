@@ -133,7 +133,8 @@ defmodule EventSeal.Command.Report do
   end
 
   # A name that comes from a file may hold what a terminal would obey.
-  defp puts(text), do: text |> String.replace(~r/[\x00-\x1f\x7f-\x{9f}]/u, "?") |> IO.puts()
+  @spec puts(String.t()) :: :ok
+  def puts(text), do: text |> String.replace(~r/[\x00-\x1f\x7f-\x{9f}]/u, "?") |> IO.puts()
 
   defp show(columns, last) do
     fn counts ->

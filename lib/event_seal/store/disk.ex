@@ -8,7 +8,8 @@ defmodule EventSeal.Store.Disk do
 
     * `:dir` - the folder (required). A new one is made, mode 0700; one that is not a store's, or is a newer version's, is
       refused with `:foreign`; one that another process writes to, with `:locked`
-    * `:mode` - `:write` (the default) or `:read`: beside a writer, in this VM or another, the state at the time of opening
+    * `:mode` - `:write` (the default) or `:read`: beside a writer, in this VM or another, the state at the time of opening;
+      `:examine` is `:read` for a folder that is damaged: an identity that is gone or hit is taken from its other files
     * `:segment_bytes` - a segment that has reached this size is finished (default 268435456, at most 3 GiB)
     * `:journal_bytes` - the journal is rotated when it has reached this size (default 134217728)
     * `:archive` - a second folder, on another disk say, in which finished segments may lie; it may be mounted read-only
@@ -68,7 +69,7 @@ defmodule EventSeal.Store.Disk do
   @behaviour EventSeal.Store
 
   alias EventSeal.{Error, Segments}
-  alias EventSeal.Store.Disk.{Batch, Committer, Reader}
+  alias EventSeal.Store.Disk.{Batch, Committer, Reader, Remains}
 
   @defaults [mode: :write, segment_bytes: 268_435_456, journal_bytes: 134_217_728] ++
               [archive_after: :infinity, files: Segments.Files]
@@ -123,6 +124,14 @@ defmodule EventSeal.Store.Disk do
     :ets.lookup_element(name, :notes, 2)
   end
 
+  @doc false
+  # For `EventSeal.Doctor`.
+  @spec remains(EventSeal.Store.name()) :: %{
+          blocks: %{EventSeal.Store.flow() => [EventSeal.Store.Piece.t()]},
+          spent: %{EventSeal.Store.flow() => [EventSeal.Store.euid()]}
+        }
+  def remains(name), do: Remains.of(name)
+
   defp validate(opts) do
     opts = Keyword.merge(@defaults, opts)
 
@@ -140,7 +149,7 @@ defmodule EventSeal.Store.Disk do
 
   defp valid?(key, dir) when key in [:dir, :archive], do: is_binary(dir) and dir != ""
   defp valid?(:archive_after, wait), do: wait == :infinity or (is_integer(wait) and wait >= 0)
-  defp valid?(:mode, mode), do: mode in [:read, :write]
+  defp valid?(:mode, mode), do: mode in [:read, :write, :examine]
   defp valid?(:files, files), do: is_atom(files)
   defp valid?(key, bytes) when key in [:segment_bytes, :journal_bytes], do: is_integer(bytes) and bytes >= @smallest
   defp valid?(_key, _value), do: false

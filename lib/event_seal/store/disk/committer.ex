@@ -53,6 +53,15 @@ defmodule EventSeal.Store.Disk.Committer do
          do: load_beside(%{state | store_id: store_id, refuses: read_only("opened for reading")})
   end
 
+  defp open(state, :examine) do
+    with {:ok, store_id, notes} <- Folder.examine(state.files, state.dir),
+         state = %{state | store_id: store_id, opts: Keyword.put(state.opts, :mode, :read)},
+         {:ok, state} <- load_beside(%{state | refuses: read_only("opened for reading")}) do
+      :ets.insert(state.name, {:notes, notes ++ state.notes})
+      {:ok, state}
+    end
+  end
+
   defp open(state, :write) do
     with {:ok, store_id, lock} <- Folder.take(state.files, state.dir),
          {:ok, loaded} <- load(%{state | store_id: store_id, lock: lock}) do

@@ -50,6 +50,41 @@ defmodule EventSeal.Store.Disk.Folder do
     end
   end
 
+  @doc """
+  Looks at a folder that may be damaged. Whose it is, most of its files say, if the identity does not: then that is noted.
+  """
+  def examine(files, dir) do
+    with {:error, %Error{} = error} <- not_none(look(files, dir)) do
+      case ids(files, dir) do
+        [] -> {:error, error}
+        ids -> {:ok, most(ids), [%{what: :damaged_identity, file: "identity", offset: nil}]}
+      end
+    else
+      {:ok, store_id} -> {:ok, store_id, []}
+    end
+  end
+
+  defp not_none({:error, :none}), do: {:error, Error.new(:not_found, detail: "no store in this folder")}
+  defp not_none(result), do: result
+
+  defp most(ids), do: ids |> Enum.frequencies() |> Enum.max_by(&elem(&1, 1)) |> elem(0)
+
+  # Journals and segments both begin with eight bytes of magic and bear the store's id, at 20 and at 16.
+  defp ids(files, dir) do
+    for folder <- [dir, segments(dir)],
+        {:ok, names} <- [files.list(folder)],
+        name <- names,
+        {:ok, fd} <- [files.open(Path.join(folder, name), :read)],
+        id <- [id(files.pread(fd, 0, 36))],
+        :ok = files.close(fd),
+        id != nil,
+        do: id
+  end
+
+  defp id({:ok, <<"EVSEALJ1", @version::16, _::binary-10, id::binary-16>>}), do: id
+  defp id({:ok, <<"EVSEALS1", @version::16, _::binary-6, id::binary-16, _::binary>>}), do: id
+  defp id(_other), do: nil
+
   defp made(files, dir) do
     case File.stat(dir) do
       {:ok, %{type: :directory}} ->

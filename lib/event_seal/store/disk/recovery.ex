@@ -108,7 +108,6 @@ defmodule EventSeal.Store.Disk.Recovery do
   # Pass 2: the segments as they were when the generation began.
   defp segments(state, own, archived) do
     present = Enum.uniq(own ++ archived)
-  defp segments(state, present) do
     state = if state.journal == nil and present != [], do: fault(state, :no_journal, "journal", nil), else: state
     state = %{state | base: state.base || as_found(state, present)}
     known = Enum.uniq(Map.keys(state.base) ++ Map.keys(state.final))

@@ -1,0 +1,157 @@
+defmodule EventSeal.Doctor do
+  @moduledoc """
+  Examines a store on disk that is damaged, and saves what can be saved into a new one.
+
+  The source is read, never written. What is saved is what follows from each other, byte for byte: blocks from a flow's
+  first on, the events behind them that are not sealed, the pool, spent euids, the log up to its first gap. An event whose
+  body no longer meets its commitment stays in its block, whose chain goes on proving the others; the verdict names it.
+
+  A flow cannot go on behind a block whose three next events are lost, since it bears their hashes. Then its last block is
+  opened again: its events are in the sandbox of the new store, with their positions, and will be sealed anew. What is intact
+  but follows from nothing that was saved is kept apart, in files that `event_seal.verify --file` reads.
+  """
+
+  alias EventSeal.{Chain, Error, Reader, Store, Verdict, Verification, Verifier}
+  alias EventSeal.Doctor.{Apart, Saving}
+  alias EventSeal.Store.Disk
+
+  defstruct verdict: nil,
+            saved_verdict: nil,
+            flows: 0,
+            blocks: 0,
+            events: 0,
+            pool: 0,
+            spent: 0,
+            apart: 0,
+            lost: 0,
+            leaves: 0,
+            log_lost: 0,
+            broken: [],
+            faults: []
+
+  @typedoc """
+  `verdict` is the source's, `saved_verdict` the new store's (nil without one). `flows`, `blocks`, `events` (settled), `pool`,
+  `spent`, `leaves` (and checkpoints) count what can be saved, `apart` the events that are intact but do not follow, `lost`
+  those that are known to have been there and are not, `log_lost` the log's items behind its first gap. `broken` has a map
+  for each flow that is not whole; it and `faults`, `{genesis, fault}`, name flows by their genesis digest in hex.
+  """
+  @type t :: %__MODULE__{}
+
+  @page 1_000
+
+  @doc """
+  Examines a store that was opened with `mode: :examine`; with `out`, a store that was begun in a new folder, saves what can
+  be saved to it, and writes what has to be kept apart to the folder `apart`.
+  """
+  @spec run(Store.t(), {Store.t(), apart :: Path.t()} | nil) :: {:ok, t} | {:error, Error.t()}
+  def run(store, out \\ nil) do
+    pool = Verification.pool([])
+    remains = Disk.remains(store.name)
+
+    with {:ok, verdict} <- Verifier.run(store, []) do
+      run = %{store: store, out: out, pool: pool, remains: remains, verdict: verdict}
+      saving = out && %Saving{store: elem(out, 0)}
+      {found, saving} = Enum.reduce(flows(store, remains), {%__MODULE__{verdict: verdict}, saving}, &flow(run, &1, &2))
+      finish(run, Enum.reduce([:leaf, :checkpoint], {found, saving}, &log(store, &1, &2)))
+    end
+  rescue
+    error in Error -> {:error, error}
+  end
+
+  defp flows(store, remains) do
+    shown = Reader.flows(store, after: nil, page: @page)
+    Stream.concat(shown, for({flow, _} <- remains.blocks, match?({:error, _}, Store.head(store, flow)), do: flow))
+  end
+
+  defp flow(run, flow, {found, saving}) do
+    examined = EventSeal.Doctor.Chain.examine(run.store, flow, Map.get(run.remains.blocks, flow, []), run.pool)
+    spent = if examined.genesis, do: run.remains.spent |> Map.get(flow, []) |> Enum.uniq(), else: []
+    name = name(examined)
+    sorted = Apart.sort(examined, run.pool)
+    if run.out, do: Apart.write(elem(run.out, 1), name, examined, sorted)
+    faults = for %{flow: ^flow} = fault <- run.verdict.faults, do: {name, fault}
+    found = %{count(found, examined, spent, sorted, name) | faults: found.faults ++ faults}
+    {found, if(saving && keep?(examined, spent), do: Saving.flow(saving, examined, spent), else: saving)}
+  end
+
+  defp keep?(examined, spent) do
+    examined.genesis != nil and
+      (examined.known == 0 or {examined.kept, examined.entries, examined.pool, spent} != {[], [], [], []})
+  end
+
+  # A flow is named by its genesis, which says nothing of whose it is.
+  defp name(%{genesis: nil, flow: flow}), do: "unknown-" <> hex(:crypto.hash(:sha256, flow))
+
+  defp name(%{genesis: genesis}) do
+    {:ok, chain} = Chain.restore(genesis, nil, nil, [])
+    hex(chain.digest)
+  end
+
+  defp hex(digest), do: Base.encode16(digest, case: :lower)
+
+  defp count(found, examined, spent, sorted, name) do
+    last = Saving.last(examined)
+    beyond = for n <- Apart.positions(sorted), n > last, uniq: true, do: n
+    lost = Enum.to_list((last + 1)..examined.known//1) -- beyond
+
+    %{
+      found
+      | flows: found.flows + if(keep?(examined, spent), do: 1, else: 0),
+        blocks: found.blocks + length(examined.kept),
+        events: found.events + last,
+        pool: found.pool + length(examined.pool),
+        spent: found.spent + length(spent),
+        apart: found.apart + length(beyond),
+        lost: found.lost + length(lost),
+        broken: found.broken ++ broken(name, last, examined, beyond, lost)
+    }
+  end
+
+  defp broken(_name, last, %{known: last}, [], []), do: []
+
+  defp broken(name, last, examined, apart, lost) do
+    [%{flow: name, known: examined.known, saved: last, apart: length(apart), lost: ranges(lost)}]
+  end
+
+  defp ranges(positions) do
+    positions
+    |> Enum.chunk_while(nil, &range/2, &{:cont, &1, nil})
+    |> Enum.reject(&is_nil/1)
+  end
+
+  defp range(n, nil), do: {:cont, n..n}
+  defp range(n, first..last//_) when n == last + 1, do: {:cont, first..n}
+  defp range(n, range), do: {:cont, range, n..n}
+
+  # The log is one tree: behind a gap nothing has the place that it had.
+  defp log(store, kind, {found, saving}) do
+    {query, size} = if kind == :leaf, do: {:leaves, :leaves}, else: {:checkpoints, :checkpoints}
+    {:ok, sizes} = Store.log(store, :size)
+    {taken, saving} = items(store, {query, kind}, 0, sizes[size], saving)
+    {%{found | leaves: found.leaves + taken, log_lost: found.log_lost + sizes[size] - taken}, saving}
+  end
+
+  defp items(_store, _kind, from, to, saving) when from >= to, do: {from, saving}
+
+  defp items(store, {query, kind} = kinds, from, to, saving) do
+    with {:error, %Error{reason: :corrupt}} <- Store.log(store, {query, from, 512}),
+         {:error, %Error{reason: :corrupt}} <- Store.log(store, {query, from, 1}) do
+      {from, saving}
+    else
+      {:ok, []} -> {from, saving}
+      {:ok, items} -> items(store, kinds, from + length(items), to, saving && Saving.log(saving, kind, items))
+      {:error, error} -> raise error
+    end
+  end
+
+  defp finish(%{out: nil}, {found, nil}), do: {:ok, found}
+
+  defp finish(%{out: {store, _apart}}, {found, saving}) do
+    Saving.commit(saving)
+    with {:ok, verdict} <- Verifier.run(store, []), do: {:ok, %{found | saved_verdict: verdict}}
+  end
+
+  @doc "Whether nothing is wrong with the source."
+  @spec healthy?(t) :: boolean
+  def healthy?(%__MODULE__{} = found), do: Verdict.ok?(found.verdict) and found.broken == [] and found.log_lost == 0
+end

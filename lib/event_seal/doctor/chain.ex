@@ -1,0 +1,191 @@
+defmodule EventSeal.Doctor.Chain do
+  @moduledoc false
+  # What of one flow holds together: the blocks from the first on that follow from each other, and the events behind them
+  # that are not sealed. A flow can go on behind a block only if the three events behind it are there: where they are lost,
+  # the block is opened again, and its events wait to be sealed anew.
+
+  alias EventSeal.{Chain, Error, Record, Store, Verification}
+  alias EventSeal.Doctor.Container
+  alias EventSeal.Store.Piece
+
+  # Faults of single events: the chain holds beside them, and goes on proving the others.
+  @local [:commitment, :event_hash, :format, :late, :body_missing]
+
+  defstruct [:flow, :genesis, kept: [], entries: [], pool: [], apart: [], faults: [], known: 0, closed: false]
+
+  @type t :: %__MODULE__{
+          flow: String.t(),
+          genesis: binary | nil,
+          kept: [{Piece.t(), integer, binary | nil}],
+          entries: [Chain.Entry.t()],
+          pool: [{binary, binary}],
+          apart: [{:block, Piece.t()} | {:entry, Chain.Entry.t()}],
+          faults: [EventSeal.Fault.t()],
+          known: non_neg_integer,
+          closed: boolean
+        }
+
+  @doc """
+  Examines a flow as a store shows it. `remains` are blocks that the store does not show.
+
+  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it and the edge in
+  front of it; `entries` and `pool` what follows them; `apart` what is intact but does not follow; `known` the last position
+  that the flow is known to have had.
+  """
+  @spec examine(Store.t(), String.t(), [Piece.t()], reference) :: t
+  def examine(store, flow, remains, pool) do
+    head = head(store, flow)
+    pieces = pieces(store, flow, remains)
+    examined = %__MODULE__{flow: flow, genesis: genesis(head, pieces)}
+    {pooled, settled} = entries(head)
+    examined = pieces |> Enum.reduce({examined, nil}, &block(&1, &2, pool)) |> elem(0)
+
+    known =
+      Enum.max([0, head.fixed | Enum.map(settled, & &1.n) ++ Enum.map(present(pieces), &(&1.first + &1.count - 1))])
+
+    follow(%{examined | pool: if(examined.genesis, do: pooled, else: []), known: known}, settled, pool)
+  end
+
+  defp head(store, flow) do
+    case Store.head(store, flow) do
+      {:ok, head} -> head
+      {:error, %Error{}} -> %Store.Head{flow: flow, genesis: ""}
+    end
+  end
+
+  # Each height once, what the store shows first.
+  defp pieces(store, flow, remains) do
+    shown = with {:error, _reason} <- Store.blocks(store, flow, {1, :infinity}), do: {:ok, []}
+    (present(elem(shown, 1)) ++ remains) |> Enum.uniq_by(& &1.height) |> Enum.sort_by(& &1.height)
+  end
+
+  defp present(pieces), do: Enum.reject(pieces, &(&1.at == :lost))
+
+  defp genesis(%{genesis: genesis}, _pieces) when genesis != "", do: genesis
+
+  defp genesis(_head, pieces) do
+    Enum.find_value(pieces, fn piece ->
+      with {:ok, bytes} <- bytes(piece), {:ok, header} <- Chain.header(bytes), do: header.genesis, else: (_ -> nil)
+    end)
+  end
+
+  defp entries(head) do
+    {pooled, settled} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
+    {for({_seq, :pool, meta, data} <- pooled, do: {meta, data}), Record.settled(settled)}
+  end
+
+  @doc "A block's bytes as they stand, checksum or not."
+  @spec bytes(Piece.t()) :: {:ok, binary} | :error
+  def bytes(%Piece{at: {:file, path, offset, length}}) do
+    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
+      read = :file.pread(fd, offset, length)
+      :file.close(fd)
+      if match?({:ok, bytes} when byte_size(bytes) == length, read), do: read, else: :error
+    else
+      {:error, _reason} -> :error
+    end
+  end
+
+  # Once one does not follow, none behind it does.
+  defp block(piece, {%{apart: [_ | _]} = examined, edge}, _pool), do: {apart(examined, piece), edge}
+
+  defp block(piece, {examined, edge}, pool) do
+    with {:ok, bytes} <- bytes(piece),
+         {:ok, header} <- Chain.header(bytes),
+         {:ok, verdict, [next]} <- verify(examined.flow, bytes, edge, pool: pool),
+         true <- Enum.all?(verdict.faults, &(&1.class in @local)) do
+      when_max =
+        Enum.max([header.when_max | for({_piece, when_max, _edge} <- Enum.take(examined.kept, 1), do: when_max)])
+
+      kept = [{%{piece | first: header.first, count: header.count}, when_max, edge} | examined.kept]
+      {%{examined | kept: kept, faults: examined.faults ++ verdict.faults, closed: header.closes}, next}
+    else
+      _does_not_follow -> {apart(examined, piece), edge}
+    end
+  end
+
+  defp apart(examined, piece), do: %{examined | apart: [{:block, piece} | examined.apart]}
+
+  defp verify(flow, bytes, edge, opts) do
+    Verification.run([%{flow: flow, pieces: [bytes], from: edge, more: true}], [bodies: true] ++ opts)
+  end
+
+  # What settled behind the last block, as far as no position is missing.
+  defp follow(examined, settled, pool) do
+    {following, others} = split(settled, fixed(examined) + 1, [])
+
+    case restored(examined, following) do
+      :ok -> %{examined | entries: following, apart: Enum.reverse(examined.apart) ++ apart_entries(others)}
+      :error -> reopened(examined, settled, pool)
+    end
+  end
+
+  defp apart_entries(entries), do: for(entry <- entries, do: {:entry, entry})
+
+  defp split([%{n: n} = entry | rest], n, following), do: split(rest, n + 1, [entry | following])
+  defp split(others, _n, following), do: {Enum.reverse(following), others}
+
+  defp fixed(%{kept: []}), do: 0
+  defp fixed(%{kept: [{piece, _, _} | _]}), do: piece.first + piece.count - 1
+
+  defp restored(%{genesis: nil}, entries), do: if(entries == [], do: :ok, else: :error)
+
+  defp restored(examined, entries) do
+    if sound?(examined), do: behind(examined, entries), else: :error
+  end
+
+  # What comes next is linked to the hashes and times of a flow's last events: they must be beyond doubt.
+  defp sound?(%{kept: []}), do: true
+  defp sound?(%{closed: true}), do: true
+
+  defp sound?(%{kept: [{piece, _, _} | _], faults: faults}),
+    do: not Enum.any?(faults, &(&1.position >= piece.first and &1.class in [:event_hash, :format, :late]))
+
+  defp behind(examined, entries) do
+    {block, when_max} = last(examined)
+    with {:error, _error} <- Chain.restore(examined.genesis, block, when_max, entries), do: :error, else: (_ -> :ok)
+  end
+
+  defp last(%{kept: []}), do: {nil, nil}
+
+  defp last(%{kept: [{piece, when_max, _edge} | _]}) do
+    {:ok, bytes} = bytes(piece)
+    {bytes, when_max}
+  end
+
+  # The last block's events wait again, and the block is kept apart. Where there is none, nothing that settled follows.
+  defp reopened(%{kept: []} = examined, settled, _pool),
+    do: %{examined | apart: Enum.reverse(examined.apart) ++ apart_entries(settled)}
+
+  defp reopened(%{kept: [{piece, _when_max, edge} | kept]} = examined, settled, pool) do
+    {:ok, block} = bytes(piece)
+    examined = %{examined | kept: kept, closed: false, apart: examined.apart ++ [{:block, piece}]}
+
+    with {:ok, entries} <- unsealed(examined, block, edge, pool), :ok <- restored(examined, entries) do
+      %{examined | entries: entries, apart: Enum.reverse(examined.apart) ++ apart_entries(settled)}
+    else
+      _damaged -> reopened(examined, settled, pool)
+    end
+  end
+
+  # The provisional ids of sealed events are kept nowhere; the verification recomputes them from what stands before, and
+  # names what they should be.
+  defp unsealed(examined, block, edge, pool) do
+    {:ok, header} = Chain.header(block)
+    events = Container.events(block)
+
+    entries =
+      for {{frame, hash, body}, n} <- Enum.with_index(events, header.first), body, do: entry(n, frame, hash, body)
+
+    with true <- length(entries) == header.count || :error,
+         {:ok, tail} <- Chain.tail(examined.genesis, elem(last(examined), 0), entries),
+         {:ok, verdict, _edges} <- verify(examined.flow, tail, edge, pool: pool, max_faults: 8 * header.count) do
+      ids = for %{class: :provisional} = fault <- verdict.faults, into: %{}, do: {fault.position, fault.recomputed}
+      {:ok, for(entry <- entries, do: %{entry | provisional: Map.get(ids, entry.n, <<0::256>>)})}
+    end
+  end
+
+  defp entry(n, frame, hash, body) do
+    %Chain.Entry{n: n, euid: Record.euid(frame), frame: frame, hash: hash, provisional: <<0::256>>, body: body}
+  end
+end
