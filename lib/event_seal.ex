@@ -283,7 +283,7 @@ defmodule EventSeal do
       raise ArgumentError, "option #{inspect(key)} needs the option :flow"
     end
 
-    for {key, other} <- [range: :since, flow: :after, flow: :for], opts[key] && opts[other] do
+    for {key, other} <- [range: :since, flow: :after, flow: :for, flow: :head], opts[key] && opts[other] do
       raise ArgumentError, "options #{inspect(key)} and #{inspect(other)} do not go together"
     end
 

@@ -20,7 +20,7 @@ defmodule EventSeal.ArchitectureTest do
     [
       writing: [EventSeal.Writer, EventSeal.Batch, EventSeal.Flow],
       reading: [EventSeal.Reader],
-      verifying: [EventSeal.Verifier],
+      verifying: [EventSeal.Verifier, EventSeal.Heads],
       exporting: [EventSeal.Export]
     ],
     [facade: [EventSeal, EventSeal.Await]],

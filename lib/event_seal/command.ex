@@ -1,7 +1,7 @@
 defmodule EventSeal.Command do
   @moduledoc """
-  The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify` and
-  `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
+  The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
+  `mix event_seal.head` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -9,7 +9,7 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Doctor, Error, Export, Import, Interchange, Store, Verdict, Verifier}
+  alias EventSeal.{Doctor, Error, Export, Heads, Import, Interchange, Store, Verdict, Verifier}
   alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
@@ -42,14 +42,26 @@ defmodule EventSeal.Command do
     end)
   end
 
-  @doc "`--dir DIR [--archive DIR]` or `--file FILE…`: see `EventSeal.Verifier` and `EventSeal.Interchange`."
+  @doc "`--dir DIR [--archive DIR] --out FILE`: see `EventSeal.Heads`."
+  @spec head([String.t()]) :: status
+  def head(args) do
+    run("head --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
+      %{dir: _, out: out} = opts, [] -> head(disk(opts), out)
+      _opts, _files -> :usage
+    end)
+  end
+
+  @doc """
+  `--dir DIR [--archive DIR] [--head FILE]` or `--file FILE…`: see `EventSeal.Verifier`, `EventSeal.Heads` and
+  `EventSeal.Interchange`.
+  """
   @spec verify([String.t()]) :: status
   def verify(args) do
-    usage = "verify --dir DIR [--archive DIR], or verify --file FILE…"
+    usage = "verify --dir DIR [--archive DIR] [--head FILE], or verify --file FILE…"
 
-    run(usage, args, [dir: :string, archive: :string, file: :keep], fn
-      %{dir: _, file: []} = opts, [] -> verify_dir(disk(opts))
-      %{file: [_ | _] = files} = opts, more when not is_map_key(opts, :dir) -> verify_files(files ++ more)
+    run(usage, args, [dir: :string, archive: :string, head: :string, file: :keep], fn
+      %{dir: _, file: []} = opts, [] -> verify_dir(disk(opts), opts[:head])
+      %{file: [_ | _] = files} = opts, more when map_size(opts) == 1 -> verify_files(files ++ more)
       _opts, _files -> :usage
     end)
   end
@@ -110,9 +122,18 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(disk) do
+  defp head(disk, out) do
     with_reader(disk, fn store ->
-      verdict(Verifier.run(store, progress: Report.progress()), disk[:dir])
+      with {:ok, count} <- Heads.write(store, out) do
+        Report.head(count, out)
+        0
+      end
+    end)
+  end
+
+  defp verify_dir(disk, head) do
+    with_reader(disk, fn store ->
+      verdict(Verifier.run(store, head: head, progress: Report.progress()), disk[:dir])
     end)
   end
 

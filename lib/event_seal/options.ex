@@ -91,6 +91,10 @@ defmodule EventSeal.Options do
         type: :milliseconds,
         doc: "begin no further flow after so many ms; the verdict's `next` says after which one to go on"
       ],
+      head: [
+        type: :path,
+        doc: "a file of `EventSeal.Heads` from an earlier time: what it knows and the store has not is `:rolled_back`"
+      ],
       progress: [type: {:function, 1}, doc: "called with `%{flows: …, events: …, bytes: …}` some ten times a second"],
       threads: [type: :positive, doc: "how many threads; as many as there are cores unless given"],
       max_faults: [type: :positive, default: 1_000, doc: "how many faults the verdict lists; all are counted"]
@@ -153,6 +157,7 @@ defmodule EventSeal.Options do
   end
 
   defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
+  defp valid?(:path, value), do: is_binary(value) and value != ""
   defp valid?(:positive, value), do: is_integer(value) and value > 0
   defp valid?(:count, value), do: is_integer(value) and value >= 0
   defp valid?(:milliseconds, value), do: is_integer(value) and value >= 0
@@ -169,6 +174,7 @@ defmodule EventSeal.Options do
   defp valid?(_type, _value), do: false
 
   defp rule(:atom), do: "an atom"
+  defp rule(:path), do: "a path"
   defp rule(:positive), do: "a positive integer"
   defp rule(:count), do: "an integer of 0 or more"
   defp rule(:milliseconds), do: "milliseconds, an integer of 0 or more"

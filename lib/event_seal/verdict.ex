@@ -96,6 +96,7 @@ defmodule EventSeal.Fault do
   | `:previous`, `:seam` | the block before; the events on the other side of a block's edge |
   | `:close` | events after the closing, or a closing that is none |
   | `:missing` | blocks or events that should be there are not |
+  | `:rolled_back` | a head that is known from elsewhere (`EventSeal.Heads`): `recorded` is what is stored, `recomputed` what is known |
   """
   defstruct [:flow, :position, :block, :class, :recorded, :recomputed]
 
@@ -121,6 +122,7 @@ defmodule EventSeal.Fault do
           | :seam
           | :close
           | :missing
+          | :rolled_back
 
   @type datum :: <<_::256>> | integer | nil
   @type t :: %__MODULE__{

@@ -6,7 +6,7 @@ defmodule EventSeal.Verifier do
   knows nothing of writers.
   """
 
-  alias EventSeal.{Chain, Error, Fault, Record, Store, Verdict, Verification}
+  alias EventSeal.{Chain, Error, Fault, Heads, Record, Store, Verdict, Verification}
 
   # As much as one native call is given: large enough to be cheap, small enough to keep memory and progress in bounds.
   @batch_bytes 32 * 1024 * 1024
@@ -19,7 +19,7 @@ defmodule EventSeal.Verifier do
 
   Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone) or `:since`
   (a position of it that was verified before), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
-  then the flow to go on after, `nil` once all is done),
+  then the flow to go on after, `nil` once all is done), `:head` (the path of a file of `EventSeal.Heads`),
   `:threads`, `:max_faults` (1,000), `:progress` (a function of `%{flows: …, events: …, bytes: …}`, called about ten times
   a second).
   """
@@ -29,7 +29,23 @@ defmodule EventSeal.Verifier do
     run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], bytes: 0}
     run = Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for]))
 
-    with {:ok, run} <- flows(run), {:ok, run} <- flush(run), do: {:ok, in_order(run.verdict)}
+    with {:ok, heads} <- heads(opts[:head]),
+         {:ok, run} <- flows(run),
+         {:ok, run} <- flush(run),
+         {:ok, run} <- rolled_back(run, heads),
+         do: {:ok, in_order(run.verdict)}
+  end
+
+  defp heads(nil), do: {:ok, %{}}
+  defp heads(path), do: Heads.read(path)
+
+  defp rolled_back(run, heads) when heads == %{}, do: {:ok, run}
+
+  defp rolled_back(run, heads) do
+    with {:ok, faults} <- Heads.faults(run.store, heads) do
+      found = %Verdict{fault_count: length(faults), faults: faults}
+      {:ok, %{run | verdict: Verdict.add(run.verdict, found, run.opts[:max_faults])}}
+    end
   end
 
   defp in_order(verdict), do: %{verdict | faults: Enum.sort_by(verdict.faults, &{&1.flow, &1.position})}

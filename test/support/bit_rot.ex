@@ -24,6 +24,19 @@ defmodule EventSeal.BitRot do
     for {name, bytes} <- files, do: File.write!(Path.join(dir, name), bytes)
   end
 
+  @doc "Makes the folder what it was: files whose bytes were flipped, that have grown, gone or come since."
+  def mend!(dir, files, flipped) do
+    for path <- Path.wildcard(Path.join(dir, "**")),
+        File.regular?(path),
+        not is_map_key(files, Path.relative_to(path, dir)),
+        do: File.rm!(path)
+
+    for {name, bytes} <- files, path = Path.join(dir, name) do
+      if name in flipped or not match?({:ok, %{size: size}} when size == byte_size(bytes), File.stat(path)),
+        do: File.write!(path, bytes)
+    end
+  end
+
   @doc "Flips bits of one byte, in place."
   def flip!(dir, name, at, bytes, pattern) do
     {:ok, fd} = :file.open(Path.join(dir, name), [:raw, :binary, :read, :write])

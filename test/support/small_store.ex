@@ -24,7 +24,7 @@ defmodule EventSeal.SmallStore do
     end)
 
     with_host(dir, :blake3, fn ->
-      append("ward/b", 1..96)
+      append("ward/b", 1..97)
       close("ward/b")
       retract(append("ward/p", 1..5))
       append("ward/a", 91..92)
@@ -37,9 +37,25 @@ defmodule EventSeal.SmallStore do
       append("ward/s", 3..3)
       {:ok, _} = EventSeal.settle(@name, "ward/s")
       append("ward/n", 1..1)
-      retract(append("ward/p", 6..8))
+      retract(append("ward/p", 6..7))
       append("ward/n", 2..2)
       leaf(2)
+    end)
+  end
+
+  @doc "Lets it grow by another day: what the day before left is a part of it."
+  def another_day!(dir) do
+    with_host(dir, :sha256, fn ->
+      append("ward/a", 97..110)
+      seal("ward/a")
+      append("ward/s", 4..5)
+      {:ok, _} = EventSeal.settle(@name, "ward/s")
+      :ok = Disk.rotate(Instance.store_name(@name))
+      append("ward/a", 111..120)
+      seal("ward/a")
+      append("ward/t", 1..1)
+      {:ok, _} = EventSeal.settle(@name, "ward/t")
+      wait_for_fingerprints(dir)
     end)
   end
 

@@ -36,6 +36,9 @@ defmodule EventSeal.Command.Report do
     :ok
   end
 
+  @spec head(non_neg_integer, Path.t()) :: :ok
+  def head(count, out), do: puts("Wrote the heads of #{count(count, "flow")} to #{out}. Keep it apart from the store.")
+
   @spec verdict(Verdict.t(), String.t()) :: :ok
   def verdict(%Verdict{} = verdict, what) do
     clear()

@@ -16,7 +16,7 @@ defmodule EventSeal.Doctor.Chain do
   @type t :: %__MODULE__{
           flow: String.t(),
           genesis: binary | nil,
-          kept: [{Piece.t(), integer, binary | nil}],
+          kept: [{Piece.t(), integer}],
           entries: [Chain.Entry.t()],
           pool: [{binary, binary}],
           apart: [{:block, Piece.t()} | {:entry, Chain.Entry.t()}],
@@ -28,8 +28,7 @@ defmodule EventSeal.Doctor.Chain do
   @doc """
   Examines a flow as a store shows it. `remains` are blocks that the store does not show.
 
-  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it and the edge in
-  front of it; `entries` and `pool` what follows them; `apart` what is intact but does not follow; `known` the last position
+  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it; `entries` and `pool` what follows them; `apart` what is intact but does not follow; `known` the last position
   that the flow is known to have had.
   """
   @spec examine(Store.t(), String.t(), [Piece.t()], reference) :: t
@@ -43,7 +42,7 @@ defmodule EventSeal.Doctor.Chain do
     known =
       Enum.max([0, head.fixed | Enum.map(settled, & &1.n) ++ Enum.map(present(pieces), &(&1.first + &1.count - 1))])
 
-    follow(%{examined | pool: if(examined.genesis, do: pooled, else: []), known: known}, settled, pool)
+    follow(%{examined | pool: if(examined.genesis, do: pooled, else: []), known: known}, settled)
   end
 
   defp head(store, flow) do
@@ -94,10 +93,9 @@ defmodule EventSeal.Doctor.Chain do
          {:ok, header} <- Chain.header(bytes),
          {:ok, verdict, [next]} <- verify(examined.flow, bytes, edge, pool: pool),
          true <- Enum.all?(verdict.faults, &(&1.class in @local)) do
-      when_max =
-        Enum.max([header.when_max | for({_piece, when_max, _edge} <- Enum.take(examined.kept, 1), do: when_max)])
+      when_max = Enum.max([header.when_max | for({_piece, when_max} <- Enum.take(examined.kept, 1), do: when_max)])
 
-      kept = [{%{piece | first: header.first, count: header.count}, when_max, edge} | examined.kept]
+      kept = [{%{piece | first: header.first, count: header.count}, when_max} | examined.kept]
       {%{examined | kept: kept, faults: examined.faults ++ verdict.faults, closed: header.closes}, next}
     else
       _does_not_follow -> {apart(examined, piece), edge}
@@ -111,12 +109,12 @@ defmodule EventSeal.Doctor.Chain do
   end
 
   # What settled behind the last block, as far as no position is missing.
-  defp follow(examined, settled, pool) do
+  defp follow(examined, settled) do
     {following, others} = split(settled, fixed(examined) + 1, [])
 
     case restored(examined, following) do
       :ok -> %{examined | entries: following, apart: Enum.reverse(examined.apart) ++ apart_entries(others)}
-      :error -> reopened(examined, settled, pool)
+      :error -> reopened(examined, settled)
     end
   end
 
@@ -126,7 +124,7 @@ defmodule EventSeal.Doctor.Chain do
   defp split(others, _n, following), do: {Enum.reverse(following), others}
 
   defp fixed(%{kept: []}), do: 0
-  defp fixed(%{kept: [{piece, _, _} | _]}), do: piece.first + piece.count - 1
+  defp fixed(%{kept: [{piece, _} | _]}), do: piece.first + piece.count - 1
 
   defp restored(%{genesis: nil}, entries), do: if(entries == [], do: :ok, else: :error)
 
@@ -138,7 +136,7 @@ defmodule EventSeal.Doctor.Chain do
   defp sound?(%{kept: []}), do: true
   defp sound?(%{closed: true}), do: true
 
-  defp sound?(%{kept: [{piece, _, _} | _], faults: faults}),
+  defp sound?(%{kept: [{piece, _} | _], faults: faults}),
     do: not Enum.any?(faults, &(&1.position >= piece.first and &1.class in [:event_hash, :format, :late]))
 
   defp behind(examined, entries) do
@@ -148,44 +146,37 @@ defmodule EventSeal.Doctor.Chain do
 
   defp last(%{kept: []}), do: {nil, nil}
 
-  defp last(%{kept: [{piece, when_max, _edge} | _]}) do
+  defp last(%{kept: [{piece, when_max} | _]}) do
     {:ok, bytes} = bytes(piece)
     {bytes, when_max}
   end
 
   # The last block's events wait again, and the block is kept apart. Where there is none, nothing that settled follows.
-  defp reopened(%{kept: []} = examined, settled, _pool),
+  defp reopened(%{kept: []} = examined, settled),
     do: %{examined | apart: Enum.reverse(examined.apart) ++ apart_entries(settled)}
 
-  defp reopened(%{kept: [{piece, _when_max, edge} | kept]} = examined, settled, pool) do
+  defp reopened(%{kept: [{piece, _when_max} | kept]} = examined, settled) do
     {:ok, block} = bytes(piece)
     examined = %{examined | kept: kept, closed: false, apart: examined.apart ++ [{:block, piece}]}
 
-    with {:ok, entries} <- unsealed(examined, block, edge, pool), :ok <- restored(examined, entries) do
+    with {:ok, entries} <- unsealed(block), :ok <- restored(examined, entries) do
       %{examined | entries: entries, apart: Enum.reverse(examined.apart) ++ apart_entries(settled)}
     else
-      _damaged -> reopened(examined, settled, pool)
+      _damaged -> reopened(examined, settled)
     end
   end
 
-  # The provisional ids of sealed events are kept nowhere; the verification recomputes them from what stands before, and
-  # names what they should be.
-  defp unsealed(examined, block, edge, pool) do
-    {:ok, header} = Chain.header(block)
-    events = Container.events(block)
-
-    entries =
-      for {{frame, hash, body}, n} <- Enum.with_index(events, header.first), body, do: entry(n, frame, hash, body)
-
-    with true <- length(entries) == header.count || :error,
-         {:ok, tail} <- Chain.tail(examined.genesis, elem(last(examined), 0), entries),
-         {:ok, verdict, _edges} <- verify(examined.flow, tail, edge, pool: pool, max_faults: 8 * header.count) do
-      ids = for %{class: :provisional} = fault <- verdict.faults, into: %{}, do: {fault.position, fault.recomputed}
-      {:ok, for(entry <- entries, do: %{entry | provisional: Map.get(ids, entry.n, <<0::256>>)})}
+  # The provisional ids of sealed events are kept nowhere, but follow from what the block records.
+  defp unsealed(block) do
+    with {:ok, header} <- Chain.header(block),
+         {:ok, ids} <- Chain.Provisional.of(block),
+         events = Container.events(block),
+         true <- Enum.all?(events, fn {_frame, _hash, body} -> body != nil end) do
+      {:ok, [events, ids, header.first..(header.first + header.count - 1)] |> Enum.zip_with(&entry/1)}
     end
   end
 
-  defp entry(n, frame, hash, body) do
-    %Chain.Entry{n: n, euid: Record.euid(frame), frame: frame, hash: hash, provisional: <<0::256>>, body: body}
+  defp entry([{frame, hash, body}, provisional, n]) do
+    %Chain.Entry{n: n, euid: Record.euid(frame), frame: frame, hash: hash, provisional: provisional, body: body}
   end
 end

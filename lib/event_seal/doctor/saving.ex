@@ -23,7 +23,7 @@ defmodule EventSeal.Doctor.Saving do
 
   @doc "The last settled position of what is saved of a flow."
   def last(%{entries: [_ | _] = entries}), do: List.last(entries).n
-  def last(%{kept: [{piece, _, _} | _]}), do: piece.first + piece.count - 1
+  def last(%{kept: [{piece, _} | _]}), do: piece.first + piece.count - 1
   def last(_examined), do: 0
 
   # An entry that comes and goes in one commit leaves only its euid, which is spent.
@@ -31,7 +31,7 @@ defmodule EventSeal.Doctor.Saving do
     add_all(saving, [{:put, flow, seq, :pool, "", ""}, {:drop, flow, seq, euid}], 16)
   end
 
-  defp block({piece, when_max, _edge}, saving, flow, behind) do
+  defp block({piece, when_max}, saving, flow, behind) do
     {:ok, bytes} = EventSeal.Doctor.Chain.bytes(piece)
     {:ok, header} = Chain.header(bytes)
 

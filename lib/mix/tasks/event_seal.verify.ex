@@ -3,8 +3,11 @@ defmodule Mix.Tasks.EventSeal.Verify do
   @moduledoc """
   Verifies that nothing was changed: every flow of the store in a folder, or interchange files without any store.
 
-      mix event_seal.verify --dir DIR
+      mix event_seal.verify --dir DIR [--head FILE]
       mix event_seal.verify --file FILE…
+
+  With `--head`, a file that `mix event_seal.head` wrote earlier, a store that has lost since what it had then is recognised
+  as rolled back. `--file` also takes the `.blocks` files of `mix event_seal.doctor`.
 
   Reports what was verified, and each fault: flow, position, class, and what is recorded beside what was recomputed
   (`EventSeal.Fault`). A host that holds the store may go on meanwhile.
