@@ -101,16 +101,16 @@ defmodule EventSeal.Doctor do
         events: found.events + last,
         pool: found.pool + length(examined.pool),
         spent: found.spent + length(spent),
-        apart: found.apart + length(beyond),
+        apart: found.apart + length(beyond) + length(examined.loose),
         lost: found.lost + length(lost),
-        broken: found.broken ++ broken(name, last, examined, beyond, lost)
+        broken: found.broken ++ broken(name, last, examined, length(beyond ++ examined.loose), lost)
     }
   end
 
-  defp broken(_name, last, %{known: last}, [], []), do: []
+  defp broken(_name, last, %{known: last}, 0, []), do: []
 
   defp broken(name, last, examined, apart, lost) do
-    [%{flow: name, known: examined.known, saved: last, apart: length(apart), lost: ranges(lost)}]
+    [%{flow: name, known: examined.known, saved: last, apart: apart, lost: ranges(lost)}]
   end
 
   defp ranges(positions) do

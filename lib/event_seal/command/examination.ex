@@ -19,6 +19,10 @@ defmodule EventSeal.Command.Examination do
       do: say("  #{events(found.apart)} intact, but behind a loss: kept apart, in no flow of the new store")
 
     losses(found)
+
+    if found.verdict.damage != [],
+      do: say("What stood in the damaged places, and nothing else tells of, cannot be counted.")
+
     next(found, dir, out)
   end
 

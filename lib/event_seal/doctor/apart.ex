@@ -4,7 +4,7 @@ defmodule EventSeal.Doctor.Apart do
   # they were sealed, with the tail behind them; events that stand alone as lines of the interchange form. What is damaged
   # itself goes into files that nothing reads but a human. Names are made of digests; a flow's id is never part of one.
 
-  alias EventSeal.{Chain, Interchange, Verdict, Verification}
+  alias EventSeal.{Chain, Interchange, Record, Verdict, Verification}
   alias EventSeal.Doctor
 
   @local [:commitment, :event_hash, :format, :late, :body_missing]
@@ -74,6 +74,7 @@ defmodule EventSeal.Doctor.Apart do
 
     for {bytes, index} <- Enum.with_index(sorted.damaged), do: put(dir, "#{name}-#{index}.damaged", bytes)
     if sorted.entries != [], do: put(dir, "#{name}.jsonl", lines(examined, sorted.entries))
+    if examined.loose != [], do: put(dir, "#{name}-pool.jsonl", pool(examined))
     :ok
   end
 
@@ -89,6 +90,17 @@ defmodule EventSeal.Doctor.Apart do
     {:ok, tail} = Chain.tail(genesis, nil, [entry])
     {:ok, ~s({"n":1,) <> rest} = Interchange.lines(tail)
     [~s({"n":#{entry.n},), rest]
+  end
+
+  # Events that have no position yet need not keep one: as they would settle in a flow of their own.
+  defp pool(examined) do
+    {:ok, chain} = Chain.restore(unknown(examined.flow), nil, nil, [])
+    frames = for {meta, data} <- examined.loose, do: {elem(Record.decode_pool(meta), 2), data}
+    {:ok, _chain, entries} = Chain.settle(chain, frames)
+    {:ok, tail} = Chain.tail(chain.genesis, nil, entries)
+    {:ok, header} = Interchange.header(chain.genesis, false)
+    {:ok, lines} = Interchange.lines(tail)
+    [header, lines]
   end
 
   # A flow whose beginning is lost: its events' own values hold all the same.

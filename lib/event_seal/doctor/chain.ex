@@ -11,7 +11,18 @@ defmodule EventSeal.Doctor.Chain do
   # Faults of single events: the chain holds beside them, and goes on proving the others.
   @local [:commitment, :event_hash, :format, :late, :body_missing]
 
-  defstruct [:flow, :genesis, kept: [], entries: [], pool: [], apart: [], faults: [], known: 0, closed: false]
+  defstruct [
+    :flow,
+    :genesis,
+    kept: [],
+    entries: [],
+    pool: [],
+    loose: [],
+    apart: [],
+    faults: [],
+    known: 0,
+    closed: false
+  ]
 
   @type t :: %__MODULE__{
           flow: String.t(),
@@ -19,6 +30,7 @@ defmodule EventSeal.Doctor.Chain do
           kept: [{Piece.t(), integer}],
           entries: [Chain.Entry.t()],
           pool: [{binary, binary}],
+          loose: [{binary, binary}],
           apart: [{:block, Piece.t()} | {:entry, Chain.Entry.t()}],
           faults: [EventSeal.Fault.t()],
           known: non_neg_integer,
@@ -28,7 +40,8 @@ defmodule EventSeal.Doctor.Chain do
   @doc """
   Examines a flow as a store shows it. `remains` are blocks that the store does not show.
 
-  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it; `entries` and `pool` what follows them; `apart` what is intact but does not follow; `known` the last position
+  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it; `entries` and `pool` what follows them; `loose` the pool of a flow whose beginning is lost; `apart` what is
+  intact but does not follow; `known` the last position
   that the flow is known to have had.
   """
   @spec examine(Store.t(), String.t(), [Piece.t()], reference) :: t
@@ -42,7 +55,8 @@ defmodule EventSeal.Doctor.Chain do
     known =
       Enum.max([0, head.fixed | Enum.map(settled, & &1.n) ++ Enum.map(present(pieces), &(&1.first + &1.count - 1))])
 
-    follow(%{examined | pool: if(examined.genesis, do: pooled, else: []), known: known}, settled)
+    {pooled, loose} = if examined.genesis, do: {pooled, []}, else: {[], pooled}
+    follow(%{examined | pool: pooled, loose: loose, known: known}, settled)
   end
 
   defp head(store, flow) do
