@@ -204,7 +204,27 @@ defmodule EventSeal.BitRotTest do
     end
 
     BitRot.mend!(dir, store.files, for(flip <- flips, do: flip.region.file))
-    for flip <- flips, do: {flip, flip |> outcomes(looks, store) |> worst(flip)}
+    alone? = length(flips) == 1
+    found = for flip <- flips, do: {flip, for(look <- looks, do: outcome(flip, look, store, alone?))}
+
+    Enum.flat_map(found, fn {flip, outcomes} ->
+      result(flip, outcomes, alone? || fn -> round(dir, [flip], number, store) end)
+    end)
+  end
+
+  # The verification finds the bytes of a block by itself, without any checksum. Where one fault hides another that was made
+  # beside it, the flip is made again alone.
+  defp result(%{region: %{part: :payload, holds: [{:block, _, _} | _]}} = flip, outcomes, again) do
+    cond do
+      outcomes == [:fault, :fault] -> [{flip, :fault}]
+      is_function(again) -> again.()
+      true -> flunk(inspect({named([flip]), outcomes}))
+    end
+  end
+
+  defp result(flip, outcomes, _again) do
+    refute :unseen in outcomes, inspect({named([flip]), outcomes})
+    [{flip, if(Enum.uniq(outcomes) == [:harmless], do: :harmless, else: hd(outcomes -- [:harmless]))}]
   end
 
   # With an entry of a flow that is lost, or its last block, its head is another one.
@@ -246,16 +266,14 @@ defmodule EventSeal.BitRotTest do
     verdict
   end
 
-  defp outcomes(flip, looks, store), do: for(look <- looks, do: outcome(flip, look, store))
+  defp outcome(%{region: %{part: :identity}}, {:error, %Error{reason: :foreign}}, _store, _alone?), do: :refused
 
-  defp outcome(%{region: %{part: :identity}}, {:error, %Error{reason: :foreign}}, _store), do: :refused
-
-  defp outcome(%{region: region}, look, store) do
+  defp outcome(%{region: region}, look, store, alone?) do
     faults = if look.verdict, do: look.verdict.faults, else: []
     if look.verdict && look.damage != [], do: refute(Verdict.ok?(look.verdict))
 
     cond do
-      Enum.any?(faults, &of?(&1, region, store)) -> :fault
+      Enum.any?(faults, &(alone? or of?(&1, region, store))) -> :fault
       Enum.any?(look.damage, &(&1.file in ["journal", Path.basename(region.file)])) -> :reported
       lost?(region, look.shown, store.good) or :error in look.found -> :error
       look.shown != nil and :another_answer not in look.found -> :harmless
@@ -278,15 +296,4 @@ defmodule EventSeal.BitRotTest do
 
   defp lost?(_region, nil, _good), do: false
   defp lost?(region, seen, good), do: Enum.any?(BitRot.lost(good, seen), &(&1 in region.holds))
-
-  # A payload's bytes are found by the verification itself, without any checksum; so is a tail's.
-  defp worst(outcomes, %{region: %{part: :payload, holds: [{:block, _, _} | _]}} = flip) do
-    assert {named([flip]), [:fault, :fault]} == {named([flip]), outcomes}
-    :fault
-  end
-
-  defp worst(outcomes, flip) do
-    refute :unseen in outcomes, inspect({named([flip]), outcomes})
-    if Enum.uniq(outcomes) == [:harmless], do: :harmless, else: hd(outcomes -- [:harmless])
-  end
 end
