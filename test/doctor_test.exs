@@ -174,19 +174,40 @@ defmodule EventSeal.DoctorTest do
     assert {:error, %{reason: :retracted}} = EventSeal.append(__MODULE__, "ward/p", %{when: 1, kind: "k"}, euid: euid)
   end
 
-  test "a body that no longer meets its commitment stays in its block, and is named", %{
-    dir: dir,
-    out: out,
-    files: files
-  } do
+  test "a byte that was changed in a block is found again, wherever it is", %{dir: dir, files: files, good: good} do
+    [hit | _] =
+      for region <- BitRot.regions(dir, files),
+          region.holds == [{:block, "ward/b", 2}],
+          region.part == :payload,
+          do: region
+
+    for at <- Enum.take_every(hit.from..(hit.to - 1), 53), pattern <- [1, 255] do
+      BitRot.flip!(dir, hit.file, at, files[hit.file], pattern)
+      {:ok, found} = BitRot.open(dir, :examine, &Doctor.run/1)
+
+      assert {^at, %{mended: 1, events: 195, lost: 0, apart: 0}} =
+               {at, Map.take(found, [:mended, :events, :lost, :apart])}
+
+      refute Doctor.healthy?(found)
+      BitRot.mend!(dir, files, [hit.file])
+    end
+
+    BitRot.flip!(dir, hit.file, hit.from + 999, files[hit.file], 7)
+    out = dir <> "-mended"
+    {:ok, %{saved_verdict: verdict}} = examine(dir, out)
+    assert Verdict.ok?(verdict)
+    assert Enum.sort(blocks(BitRot.open(out, :read, &BitRot.shown/1))) == Enum.sort(blocks(good))
+  end
+
+  test "a body of which more was hit stays in its block, and is named", %{dir: dir, out: out, files: files} do
     hit = Enum.find(BitRot.regions(dir, files), &(&1.part == :payload and &1.holds == [{:block, "ward/b", 2}]))
-    BitRot.flip!(dir, hit.file, hit.to - 100, files[hit.file], 1)
+    # The seventeenth event's salt, in two places.
+    for at <- [hit.to - 128, hit.to - 120], do: BitRot.flip!(dir, hit.file, at, files[hit.file], 1)
     {:ok, found} = examine(dir, out)
-    assert [{genesis, %{class: class, position: 17, block: 2}}] = found.faults
-    assert class in [:commitment, :format]
+    assert [{genesis, %{class: :commitment, position: 17, block: 2}}] = found.faults
     assert byte_size(genesis) == 64
-    assert %{events: 195, lost: 0, apart: 0, broken: []} = found
-    assert [%{class: ^class, position: 17}] = found.saved_verdict.faults
+    assert %{events: 195, lost: 0, apart: 0, broken: [], mended: 0} = found
+    assert [%{class: :commitment, position: 17}] = found.saved_verdict.faults
   end
 
   describe "the command" do

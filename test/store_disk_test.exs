@@ -636,44 +636,6 @@ defmodule EventSeal.StoreDiskTest do
     end
   end
 
-  # A flip may only be without any effect: the headers' zeros are slack. Every eleventh byte keeps this short.
-  test "a flipped byte anywhere is refused, reported, or an error when it is read; never another answer", %{dir: dir} do
-    store = open!(dir)
-    fill(store)
-    :ok = Disk.rotate(store.name)
-    :ok = Store.commit(store, [block("a", 1, 6, [6, 7]), put("b", 2), {:leaf, "l3"}])
-    good = state(store)
-    stop!(store)
-    files = for {path, bytes} <- tree(dir), Path.basename(path) != "lock", do: {path, bytes}
-
-    for {path, bytes} <- files, at <- 0..(byte_size(bytes) - 1)//11 do
-      for {path, bytes} <- files, do: File.write!(path, bytes)
-
-      for path <- Map.keys(tree(dir)) -- Enum.map(files, &elem(&1, 0)),
-          Path.basename(path) != "lock",
-          do: File.rm!(path)
-
-      flip!(path, at)
-      assert {Path.basename(path), at, outcome_of_opening(dir, good)} != {Path.basename(path), at, :another_answer}
-    end
-  end
-
-  defp outcome_of_opening(dir, good) do
-    Process.flag(:trap_exit, true)
-    %{start: {module, function, args}} = Disk.child_spec({:flipped, dir: dir})
-
-    with {:ok, pid} <- apply(module, function, args) do
-      found = {Disk.report(:flipped), state(Store.handle(Disk, :flipped))}
-      GenServer.stop(pid)
-
-      case found do
-        {[_ | _], _state} -> :reported
-        {[], ^good} -> :no_effect
-        {[], other} -> if inspect(other, limit: :infinity) =~ ":corrupt", do: :error, else: :another_answer
-      end
-    end
-  end
-
   describe "the folder" do
     test "is refused if it is not a store's, a newer one's, or damaged", %{dir: dir, tmp_dir: tmp} do
       File.mkdir_p!(dir)

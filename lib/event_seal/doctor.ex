@@ -3,8 +3,10 @@ defmodule EventSeal.Doctor do
   Examines a store on disk that is damaged, and saves what can be saved into a new one.
 
   The source is read, never written. What is saved is what follows from each other, byte for byte: blocks from a flow's
-  first on, the events behind them that are not sealed, the pool, spent euids, the log up to its first gap. An event whose
-  body no longer meets its commitment stays in its block, whose chain goes on proving the others; the verdict names it.
+  first on, the events behind them that are not sealed, the pool, spent euids, the log up to its first gap. A block in which
+  one byte was changed is what it was before: the checksum says which byte, and the chain that it is right. Where more was
+  hit, an event whose body no longer meets its commitment stays in its block, whose chain goes on proving the others; the
+  verdict names it.
 
   A flow cannot go on behind a block whose three next events are lost, since it bears their hashes. Then its last block is
   opened again: its events are in the sandbox of the new store, with their positions, and will be sealed anew. What is intact
@@ -22,6 +24,7 @@ defmodule EventSeal.Doctor do
             events: 0,
             pool: 0,
             spent: 0,
+            mended: 0,
             apart: 0,
             lost: 0,
             leaves: 0,
@@ -31,7 +34,7 @@ defmodule EventSeal.Doctor do
 
   @typedoc """
   `verdict` is the source's, `saved_verdict` the new store's (nil without one). `flows`, `blocks`, `events` (settled), `pool`,
-  `spent`, `leaves` (and checkpoints) count what can be saved, `apart` the events that are intact but do not follow, `lost`
+  `spent`, `leaves` (and checkpoints) count what can be saved, `mended` the blocks among it in which one byte was hit, `apart` the events that are intact but do not follow, `lost`
   those that are known to have been there and are not, `log_lost` the log's items behind its first gap. `broken` has a map
   for each flow that is not whole; it and `faults`, `{genesis, fault}`, name flows by their genesis digest in hex.
   """
@@ -101,6 +104,7 @@ defmodule EventSeal.Doctor do
         events: found.events + last,
         pool: found.pool + length(examined.pool),
         spent: found.spent + length(spent),
+        mended: found.mended + examined.mended,
         apart: found.apart + length(beyond) + length(examined.loose),
         lost: found.lost + length(lost),
         broken: found.broken ++ broken(name, last, examined, length(beyond ++ examined.loose), lost)

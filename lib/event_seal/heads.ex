@@ -8,7 +8,7 @@ defmodule EventSeal.Heads do
   position, its provisional id, last fixed position, hash of the last block.
   """
 
-  alias EventSeal.{Chain, Error, Fault, Reader, Record, Store}
+  alias EventSeal.{Chain, Error, Fault, Record, Store}
 
   @form "event-seal-heads/1"
   @page 1_000
@@ -49,7 +49,14 @@ defmodule EventSeal.Heads do
     ok!(posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"))
   end
 
-  defp flows(store), do: Reader.flows(store, after: nil, page: @page)
+  defp flows(store) do
+    nil
+    |> Stream.unfold(fn cursor ->
+      flows = ok!(Store.flows(store, cursor, @page))
+      if flows != [], do: {flows, List.last(flows)}
+    end)
+    |> Stream.concat()
+  end
 
   # A flow's genesis digest and its head.
   defp of(store, flow) do

@@ -15,6 +15,9 @@ defmodule EventSeal.Command.Examination do
     say(if out, do: "Saved to #{out}:", else: "What can be saved:")
     say("  #{saved(found)}")
 
+    if found.mended > 0,
+      do: say("  #{Report.number(found.mended)} of these blocks had one byte changed, and are as they were sealed")
+
     if found.apart > 0,
       do: say("  #{events(found.apart)} intact, but behind a loss: kept apart, in no flow of the new store")
 
@@ -93,7 +96,10 @@ defmodule EventSeal.Command.Examination do
         ["verdict #{if Doctor.healthy?(found), do: "healthy", else: "damaged"}"] ++
         damage(found) ++
         faults(found) ++
-        for(key <- [:flows, :blocks, :events, :pool, :spent, :leaves], do: "saved_#{key} #{Map.fetch!(found, key)}") ++
+        for(
+          key <- [:flows, :blocks, :events, :pool, :spent, :leaves, :mended],
+          do: "saved_#{key} #{Map.fetch!(found, key)}"
+        ) ++
         ["apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
         Enum.map(found.broken, &broken/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
 

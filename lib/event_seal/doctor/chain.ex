@@ -5,7 +5,7 @@ defmodule EventSeal.Doctor.Chain do
   # the block is opened again, and its events wait to be sealed anew.
 
   alias EventSeal.{Chain, Error, Record, Store, Verification}
-  alias EventSeal.Doctor.Container
+  alias EventSeal.Doctor.{Container, Flip}
   alias EventSeal.Store.Piece
 
   # Faults of single events: the chain holds beside them, and goes on proving the others.
@@ -21,6 +21,7 @@ defmodule EventSeal.Doctor.Chain do
     apart: [],
     faults: [],
     known: 0,
+    mended: 0,
     closed: false
   ]
 
@@ -34,6 +35,7 @@ defmodule EventSeal.Doctor.Chain do
           apart: [{:block, Piece.t()} | {:entry, Chain.Entry.t()}],
           faults: [EventSeal.Fault.t()],
           known: non_neg_integer,
+          mended: non_neg_integer,
           closed: boolean
         }
 
@@ -87,30 +89,51 @@ defmodule EventSeal.Doctor.Chain do
     {for({_seq, :pool, meta, data} <- pooled, do: {meta, data}), Record.settled(settled)}
   end
 
-  @doc "A block's bytes as they stand, checksum or not."
+  @doc "A block's bytes: as they were written, if no more than one of them was changed since, else as they stand."
   @spec bytes(Piece.t()) :: {:ok, binary} | :error
-  def bytes(%Piece{at: {:file, path, offset, length}}) do
+  def bytes(piece), do: with({:ok, bytes, _state} <- read(piece), do: {:ok, bytes})
+
+  defp read(%Piece{at: {:file, path, offset, length}}) do
     with {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
-      read = :file.pread(fd, offset, length)
+      read = :file.pread(fd, offset - 4, length + 4)
       :file.close(fd)
-      if match?({:ok, bytes} when byte_size(bytes) == length, read), do: read, else: :error
+      with({:ok, <<sum::32, bytes::binary-size(length)>>} <- read, do: checked(bytes, sum), else: (_short -> :error))
     else
       {:error, _reason} -> :error
     end
+  end
+
+  defp checked(bytes, sum) do
+    with false <- :erlang.crc32(bytes) == sum,
+         {:ok, mended} <- Flip.mend(bytes, sum),
+         {:ok, _header} <- Chain.header(mended),
+         {:ok, %{fault_count: 0}, _edge} <- alone(mended) do
+      {:ok, mended, :mended}
+    else
+      true -> {:ok, bytes, :intact}
+      _beyond -> {:ok, bytes, :damaged}
+    end
+  end
+
+  defp alone(bytes) do
+    {:ok, header} = Chain.header(bytes)
+    Verification.run([%{flow: header.flow, pieces: [bytes], alone: true, more: true}], bodies: true, threads: 1)
   end
 
   # Once one does not follow, none behind it does.
   defp block(piece, {%{apart: [_ | _]} = examined, edge}, _pool), do: {apart(examined, piece), edge}
 
   defp block(piece, {examined, edge}, pool) do
-    with {:ok, bytes} <- bytes(piece),
+    with {:ok, bytes, state} <- read(piece),
          {:ok, header} <- Chain.header(bytes),
          {:ok, verdict, [next]} <- verify(examined.flow, bytes, edge, pool: pool),
          true <- Enum.all?(verdict.faults, &(&1.class in @local)) do
       when_max = Enum.max([header.when_max | for({_piece, when_max} <- Enum.take(examined.kept, 1), do: when_max)])
 
       kept = [{%{piece | first: header.first, count: header.count}, when_max} | examined.kept]
-      {%{examined | kept: kept, faults: examined.faults ++ verdict.faults, closed: header.closes}, next}
+      mended = examined.mended + if(state == :mended, do: 1, else: 0)
+      faults = examined.faults ++ verdict.faults
+      {%{examined | kept: kept, faults: faults, closed: header.closes, mended: mended}, next}
     else
       _does_not_follow -> {apart(examined, piece), edge}
     end
