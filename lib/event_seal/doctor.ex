@@ -9,7 +9,8 @@ defmodule EventSeal.Doctor do
   verdict names it.
 
   A flow cannot go on behind a block whose three next events are lost, since it bears their hashes. Then its last block is
-  opened again: its events are in the sandbox of the new store, with their positions, and will be sealed anew. What is intact
+  opened again: its events are in the sandbox of the new store, with their positions, and will be sealed anew; a head that was
+  known of the flow (`EventSeal.Heads`) is then `:rolled_back`, as it is. What is intact
   but follows from nothing that was saved is kept apart, in files that `event_seal.verify --file` reads.
   """
 

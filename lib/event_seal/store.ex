@@ -113,7 +113,10 @@ defmodule EventSeal.Store do
   @spec head(t, flow, [euid]) :: {:ok, Head.t()} | {:error, Error.t()}
   def head(store, flow, euids \\ []), do: span(store, :head, fn -> store.module.head(store.name, flow, euids) end)
 
-  @doc "The blocks that hold the positions `from` to `to` (or `:infinity`), by ascending height."
+  @doc """
+  The blocks that hold the positions `from` to `to` (or `:infinity`), by ascending height; those that damage has taken, and
+  that may hold some of them, too.
+  """
   @spec blocks(t, flow, positions) :: {:ok, [Piece.t()]} | {:error, Error.t()}
   def blocks(store, flow, positions),
     do: span(store, :blocks, fn -> store.module.blocks(store.name, flow, positions) end)

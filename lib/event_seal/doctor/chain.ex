@@ -42,9 +42,9 @@ defmodule EventSeal.Doctor.Chain do
   @doc """
   Examines a flow as a store shows it. `remains` are blocks that the store does not show.
 
-  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it; `entries` and `pool` what follows them; `loose` the pool of a flow whose beginning is lost; `apart` what is
-  intact but does not follow; `known` the last position
-  that the flow is known to have had.
+  `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it; `entries` and
+  `pool` what follows them; `loose` the pool of a flow whose beginning is lost; `apart` what is intact but does not follow;
+  `known` the last position that the flow is known to have had; `mended` how many of the kept blocks had one byte changed.
   """
   @spec examine(Store.t(), String.t(), [Piece.t()], reference) :: t
   def examine(store, flow, remains, pool) do

@@ -41,9 +41,10 @@ defmodule EventSeal.Store.Disk do
   ## Damage
 
   A bad group at the journal's very end is what a crash leaves: it is set aside under `aside/` and reported. A bad group
-  before a good one, a journal that is not whole, a segment that is missing, shorter than the journal knows, or another one:
-  the store opens for reading only, says so in the log and in `report/1`, and changes nothing in its folder. What is not
-  damaged can be read.
+  before a good one, a journal that is not whole, a segment that is missing, shorter than the journal knows, or another one,
+  events that cannot be read though a rotation has to move them: the store opens for reading only, says so in the log and in
+  `report/1`, and changes nothing in its folder. All that is not damaged itself can be read, whatever was lost before it or
+  beside it. `EventSeal.Doctor` saves it into a new folder.
 
   ## Opening
 
