@@ -57,7 +57,7 @@ defmodule EventSeal.BitRotTest do
     end
 
     test "deleted, or in another one's place, is found", %{store: store, today: today, heads: heads} do
-      names = for {name, bytes} <- today, bytes != "", not String.ends_with?(name, ".euids"), do: name
+      names = for {name, bytes} <- today, bytes != "", not derived?(name), do: name
       for name <- names, do: strike!(store.dir, Map.delete(today, name), heads, {name, :deleted})
 
       for one <- names, other <- names, one < other do
@@ -96,7 +96,7 @@ defmodule EventSeal.BitRotTest do
   # Each length where something ends or begins, the ones beside it, and some between.
   defp lengths(name, bytes) do
     size = byte_size(bytes)
-    step = if String.ends_with?(name, ".euids"), do: 200, else: 997
+    step = if derived?(name), do: 200, else: 997
 
     Enum.filter(
       Enum.uniq(
@@ -105,6 +105,8 @@ defmodule EventSeal.BitRotTest do
       &(&1 in 0..(size - 1))
     )
   end
+
+  defp derived?(name), do: Path.extname(name) in [".euids", ".index"]
 
   defp strike!(dir, files, heads, what), do: refute({what, :unseen} == {what, struck(dir, files, heads)})
 
@@ -151,7 +153,7 @@ defmodule EventSeal.BitRotTest do
     end)
   end
 
-  # The fingerprints of a finished segment (made anew from it), the group that says that the journal was closed in order
+  # The index and the fingerprints of a finished segment (made anew from it), the group that says that the journal was closed in order
   # (without it the journal ends as in a crash), and what tail records hold that a later block of the flow has superseded, or
   # that hold no entry at all, but spent euids.
   defp slack?(region), do: slack(region) in [:derived, :closing, :superseded]
@@ -193,8 +195,8 @@ defmodule EventSeal.BitRotTest do
     for %{region: region, at: at} <- flips,
         do: BitRot.flip!(dir, region.file, at, store.files[region.file], pattern(at))
 
-    asked = for %{region: %{part: :keys} = region} <- flips, do: {flow(region), euids(region, store)}
-    all? = rem(number, 8) == 0 or Enum.any?(flips, &(&1.region.part in [:sum, :payload]))
+    asked = for %{region: %{part: :keys} = region} <- flips, do: {region, euids(region, store)}
+    all? = rem(number, 8) == 0 or Enum.any?(flips, &(&1.region.part in [:sum, :payload] or indexed?(&1.region, store)))
     looks = for mode <- [:read, :write], do: BitRot.open(dir, mode, &look(&1, asked, mode == :read, all?))
     hit = for %{region: region} <- flips, held <- region.holds, do: held
 
@@ -227,6 +229,9 @@ defmodule EventSeal.BitRotTest do
     [{flip, if(Enum.uniq(outcomes) == [:harmless], do: :harmless, else: hd(outcomes -- [:harmless]))}]
   end
 
+  # A writer takes its index in its place.
+  defp indexed?(%{file: file}, store), do: is_map_key(store.files, Path.rootname(file) <> ".index")
+
   # With an entry of a flow that is lost, or its last block, its head is another one.
   defp allowed(hit), do: hit ++ for({:block, flow, _height} <- hit, do: {:flow, flow})
 
@@ -249,7 +254,7 @@ defmodule EventSeal.BitRotTest do
       damage: damage,
       shown: if(damage == [] or show? or all?, do: BitRot.shown(store)),
       verdict: if(damage == [] or all?, do: verdict(store)),
-      found: for({flow, euids} <- asked, euid <- euids, do: found(store, flow, euid))
+      found: for({region, euids} <- asked, into: %{}, do: {region, Enum.map(euids, &found(store, flow(region), &1))})
     }
   end
 
@@ -271,12 +276,13 @@ defmodule EventSeal.BitRotTest do
   defp outcome(%{region: region}, look, store, alone?) do
     faults = if look.verdict, do: look.verdict.faults, else: []
     if look.verdict && look.damage != [], do: refute(Verdict.ok?(look.verdict))
+    found = Map.get(look.found, region, [])
 
     cond do
       Enum.any?(faults, &(alone? or of?(&1, region, store))) -> :fault
       Enum.any?(look.damage, &(&1.file in ["journal", Path.basename(region.file)])) -> :reported
-      lost?(region, look.shown, store.good) or :error in look.found -> :error
-      look.shown != nil and :another_answer not in look.found -> :harmless
+      lost?(region, look.shown, store.good) or :error in found -> :error
+      look.shown != nil and :another_answer not in found -> :harmless
       true -> :unseen
     end
   end

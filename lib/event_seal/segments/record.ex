@@ -144,7 +144,7 @@ defmodule EventSeal.Segments.Record do
       closes: :erlang.band(flags, 1) == 1
     }
 
-    {:block, :binary.copy(flow), info, genesis_place(genesis, fl)}
+    {:block, :binary.copy(flow), info, genesis_in(flow, genesis)}
   end
 
   def meta(
@@ -152,15 +152,18 @@ defmodule EventSeal.Segments.Record do
       ) do
     ranges = for <<from::64, to::64 <- rest>>, do: {from, to}
     ^count = length(ranges)
-    {:tail, :binary.copy(flow), next_seq, ranges, genesis_place(genesis, fl)}
+    {:tail, :binary.copy(flow), next_seq, ranges, genesis_in(flow, genesis)}
   end
 
   def meta(<<3, from::64, count::32>>), do: {:leaves, from, count}
   def meta(<<4, from::64, count::32>>), do: {:checkpoints, from, count}
 
-  # Where in the meta the genesis lies, so that it can be read again and need not be kept.
-  defp genesis_place("", _fl), do: nil
-  defp genesis_place(genesis, fl), do: {7 + fl, byte_size(genesis)}
+  @doc """
+  Where in a meta the genesis lies, `{offset, length, CRC-32}`, so that it can be read again and need not be kept; nil if it
+  has none.
+  """
+  def genesis_in(_flow, ""), do: nil
+  def genesis_in(flow, genesis), do: {7 + byte_size(flow), byte_size(genesis), :erlang.crc32(genesis)}
 
   # The payload of a tail record.
 

@@ -184,11 +184,15 @@ defmodule EventSeal.Store.Disk.Draft do
   # A replayed block does not say where its meta lies; recovery adds that when it looks at the segment.
   defp settle_genesis({{row, _info, _sealed}, %{meta_at: at, number: number}}, rows)
        when is_binary(row(row, :genesis)) do
-    place = {number, at + 7 + byte_size(row(row, :flow)), byte_size(row(row, :genesis))}
+    place = genesis_place(Record.genesis_in(row(row, :flow), row(row, :genesis)), %{number: number, meta_at: at})
     Map.update!(rows, row(row, :flow), &if(is_binary(row(&1, :genesis)), do: row(&1, genesis: place), else: &1))
   end
 
   defp settle_genesis(_block, rows), do: rows
+
+  @doc "Where in its segment a genesis lies that `EventSeal.Segments.Record.genesis_in/2` found in a meta."
+  def genesis_place(nil, _place), do: nil
+  def genesis_place({at, length, sum}, place), do: {place.number, place.meta_at + at, length, sum}
 
   defp block(row, info, place) do
     {Tables.block_key(row(row, :number), info.height), info.first, place.number, place.payload_at, place.length}

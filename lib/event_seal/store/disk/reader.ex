@@ -269,9 +269,13 @@ defmodule EventSeal.Store.Disk.Reader do
 
   defp genesis(_tables, genesis) when is_binary(genesis), do: {:ok, genesis}
 
-  defp genesis(tables, {number, at, length}) do
-    with {:error, %Error{reason: :corrupt}} <- in_segment(tables, number, &exactly(&1.pread(&2, at, length), length)),
-         do: {:ok, ""}
+  # Its record's checksum was looked at when it was written, or read; its own is looked at now.
+  defp genesis(tables, {number, at, length, sum}) do
+    case in_segment(tables, number, &exactly(&1.pread(&2, at, length), length)) do
+      {:ok, genesis} -> {:ok, if(:erlang.crc32(genesis) == sum, do: genesis, else: "")}
+      {:error, %Error{reason: :corrupt}} -> {:ok, ""}
+      {:error, _} = error -> error
+    end
   end
 
   defp exactly({:ok, bytes}, length) when byte_size(bytes) == length, do: {:ok, bytes}

@@ -245,7 +245,7 @@ defmodule EventSeal.Store.Disk.Recovery do
 
   defp put(state, {:block, flow, info, genesis}, place) do
     row = row_of(state.tables, flow)
-    genesis = genesis_place(genesis, place) || row(row, :genesis)
+    genesis = Draft.genesis_place(genesis, place) || row(row, :genesis)
     key = Tables.block_key(row(row, :number), info.height)
     :ets.insert(state.tables.blocks, {key, info.first, place.number, place.payload_at, place.length})
     :ets.insert(state.tables.flows, row(Draft.extend(row, info), genesis: genesis))
@@ -255,7 +255,7 @@ defmodule EventSeal.Store.Disk.Recovery do
   defp put(state, {:tail, flow, next_seq, ranges, genesis}, place) do
     row = row_of(state.tables, flow)
     tail = if ranges != [], do: {place.number, place.payload_at, place.length, ranges}
-    genesis = genesis_place(genesis, place) || row(row, :genesis)
+    genesis = Draft.genesis_place(genesis, place) || row(row, :genesis)
     :ets.insert(state.tables.flows, row(row, tail: tail, next_seq: next_seq, genesis: genesis))
     state
   end
@@ -273,9 +273,6 @@ defmodule EventSeal.Store.Disk.Recovery do
       Tables.row(flow: flow, number: number, genesis: "")
     end
   end
-
-  defp genesis_place(nil, _place), do: nil
-  defp genesis_place({at, length}, place), do: {place.number, place.meta_at + at, length}
 
   # Pass 3: what the generation's commits did.
   defp replay(%{journal: nil} = state), do: state
@@ -375,7 +372,7 @@ defmodule EventSeal.Store.Disk.Recovery do
     case {Map.get(state.named, {state.number, record.payload_at}), Record.meta(record.meta)} do
       {length, {:block, flow, _info, genesis}} when length == record.payload_length ->
         row = Tables.find(state.tables, flow)
-        place = genesis_place(genesis, %{number: state.number, meta_at: record.meta_at})
+        place = Draft.genesis_place(genesis, %{number: state.number, meta_at: record.meta_at})
         if row && place && is_binary(row(row, :genesis)), do: :ets.insert(state.tables.flows, row(row, genesis: place))
         state
 

@@ -96,7 +96,7 @@ defmodule EventSeal.Store.Disk.Rotation do
     keys = IO.iodata_to_binary(spent)
 
     {Record.new(meta, keys, Record.entries(kept)),
-     {:tail, flow, ranges, byte_size(genesis), Fingerprints.of(flow, keys)}}
+     {:tail, flow, ranges, Record.genesis_in(flow, genesis), Fingerprints.of(flow, keys)}}
   end
 
   # A tail record is whole: what an earlier one holds and no block has taken goes into the new one too. Each segment is
@@ -268,12 +268,12 @@ defmodule EventSeal.Store.Disk.Rotation do
     end)
   end
 
-  defp moved(tables, {:tail, flow, ranges, genesis_length, prints}, place) do
+  defp moved(tables, {:tail, flow, ranges, genesis, prints}, place) do
     row = Tables.find(tables, flow)
     if prints != [], do: Draft.prints(tables, place, prints)
     tail = if ranges != [], do: {place.number, place.payload_at, place.length, ranges}
-    genesis = if genesis_length > 0, do: {place.number, place.meta_at + 7 + byte_size(flow), genesis_length}
-    :ets.insert(tables.flows, row(row, tail: tail, genesis: genesis || row(row, :genesis)))
+    genesis = Draft.genesis_place(genesis, place) || row(row, :genesis)
+    :ets.insert(tables.flows, row(row, tail: tail, genesis: genesis))
   end
 
   defp moved(tables, {:log, kind, from, count}, place) do
