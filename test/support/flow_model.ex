@@ -55,8 +55,12 @@ defmodule EventSeal.FlowModel do
   def run(commands) do
     Enum.reduce_while(commands, initial_state(), fn {:set, _, {:call, _, command, arguments}}, state ->
       {expected, next} = step(state, command, arguments)
-      result = apply(__MODULE__, command, arguments)
-      wrong = for flow <- @flows, stored(flow) != foretold(next, flow), do: {flow, stored(flow), foretold(next, flow)}
+      result = perform(@name, command, arguments)
+
+      wrong =
+        for flow <- @flows,
+            stored(@name, flow) != foretold(next, flow),
+            do: {flow, stored(@name, flow), foretold(next, flow)}
 
       if result == expected and wrong == [],
         do: {:cont, next},
@@ -67,24 +71,27 @@ defmodule EventSeal.FlowModel do
 
   # The commands, as they are run.
 
-  def append(flow, euid, body, expect) do
+  @doc "What a running tree answers to a command: what `step/3` foretells, or `:unknown`, or `{:refused, reason}`."
+  def perform(name, :append, [flow, euid, body, expect]) do
     opts = [euid: <<euid::128>>] ++ if(expect, do: [expect: expect], else: [])
-    outcome(EventSeal.append(@name, flow, event(body), opts))
+    outcome(EventSeal.append(name, flow, event(body), opts))
   end
 
-  def append_many(items) do
-    outcome(
-      EventSeal.append_many(@name, for({flow, euid, body} <- items, do: {flow, event(body), euid: <<euid::128>>}))
-    )
+  def perform(name, :append_many, [items]) do
+    items = for {flow, euid, body} <- items, do: {flow, event(body), euid: <<euid::128>>}
+    outcome(EventSeal.append_many(name, items))
   end
 
-  def amend(flow, euid, body, guard),
-    do: outcome(EventSeal.amend(@name, flow, <<euid::128>>, %{body: <<body>>}, guard(guard)))
+  def perform(name, :amend, [flow, euid, body, guard]),
+    do: outcome(EventSeal.amend(name, flow, <<euid::128>>, %{body: body(body)}, guard(guard)))
 
-  def retract(flow, euid, guard), do: outcome(EventSeal.retract(@name, flow, <<euid::128>>, guard(guard)))
-  def settle(flow), do: outcome(EventSeal.settle(@name, flow))
-  def seal(flow), do: outcome(EventSeal.seal(@name, flow))
-  def close(flow, euid), do: outcome(EventSeal.close(@name, flow, euid: <<euid::128>>))
+  def perform(name, :retract, [flow, euid, guard]),
+    do: outcome(EventSeal.retract(name, flow, <<euid::128>>, guard(guard)))
+
+  def perform(name, :settle, [flow]), do: outcome(EventSeal.settle(name, flow))
+  def perform(name, :seal, [flow]), do: outcome(EventSeal.seal(name, flow))
+  def perform(name, :close, [flow, euid]), do: outcome(EventSeal.close(name, flow, euid: <<euid::128>>))
+  def perform(_name, command, arguments), do: apply(__MODULE__, command, arguments)
 
   # Once a writer has answered, it has done what the clock had set going before; and has begun, if it is new: it must not
   # read the time of day on one side of the step and the monotonic time on the other.
@@ -124,14 +131,15 @@ defmodule EventSeal.FlowModel do
 
   # The model: what each command answers, and the state after it.
 
-  defp step(state, :append, [flow, euid, body, expect]) do
+  @doc "What a command is answered, and the state after it."
+  def step(state, :append, [flow, euid, body, expect]) do
     case appended(at(state, flow), euid, body, expect, state.now) do
       {:ok, changed} -> {:ok, put(state, flow, changed)}
       error -> {error, state}
     end
   end
 
-  defp step(state, :append_many, [items]) do
+  def step(state, :append_many, [items]) do
     items = Enum.uniq(items)
 
     if length(Enum.uniq_by(items, fn {flow, euid, _} -> {flow, euid} end)) < length(items),
@@ -139,20 +147,20 @@ defmodule EventSeal.FlowModel do
       else: all_or_none(state, items)
   end
 
-  defp step(state, :amend, [flow, euid, body, guard]) do
+  def step(state, :amend, [flow, euid, body, guard]) do
     change(state, flow, euid, guard, fn changed, {_, _, _, revision} = entry ->
-      amended = entry |> put_elem(1, <<body>>) |> put_elem(3, revision + 1)
+      amended = entry |> put_elem(1, body(body)) |> put_elem(3, revision + 1)
       %{changed | pool: Enum.map(changed.pool, &if(&1 == entry, do: amended, else: &1))}
     end)
   end
 
-  defp step(state, :retract, [flow, euid, guard]) do
+  def step(state, :retract, [flow, euid, guard]) do
     change(state, flow, euid, guard, fn changed, entry ->
       %{changed | pool: changed.pool -- [entry], spent: [euid | changed.spent]}
     end)
   end
 
-  defp step(state, :settle, [flow]) do
+  def step(state, :settle, [flow]) do
     with %{} = found <- Map.get(state.flows, flow, :not_found) do
       {{:ok, length(found.pool)}, put(state, flow, settle_all(found))}
     else
@@ -160,7 +168,7 @@ defmodule EventSeal.FlowModel do
     end
   end
 
-  defp step(state, :seal, [flow]) do
+  def step(state, :seal, [flow]) do
     with %{} = found <- Map.get(state.flows, flow, :not_found) do
       fixed = max(found.fixed, length(found.settled) - 3)
       {{:ok, fixed - found.fixed}, put(state, flow, %{found | fixed: fixed})}
@@ -169,7 +177,7 @@ defmodule EventSeal.FlowModel do
     end
   end
 
-  defp step(state, :close, [flow, euid]) do
+  def step(state, :close, [flow, euid]) do
     found = at(state, flow)
 
     case known(found, euid) do
@@ -183,12 +191,12 @@ defmodule EventSeal.FlowModel do
     end
   end
 
-  defp step(state, :advance, [milliseconds]) do
+  def step(state, :advance, [milliseconds]) do
     now = state.now + milliseconds
     {:ok, %{state | now: now, flows: Map.new(state.flows, fn {id, flow} -> {id, settle_due(flow, now)} end)}}
   end
 
-  defp step(state, command, []) when command in [:kill_writers, :restart], do: {:ok, state}
+  def step(state, command, []) when command in [:kill_writers, :restart], do: {:ok, state}
 
   defp all_or_none(state, items) do
     Enum.reduce_while(by_writer(items), {:ok, state}, fn {flow, euid, body}, {:ok, changed} ->
@@ -215,7 +223,7 @@ defmodule EventSeal.FlowModel do
   end
 
   defp appended(flow, euid, body, expect, now) do
-    body = <<body>>
+    body = body(body)
 
     case known(flow, euid) do
       {_, ^body, _, _} -> {:ok, flow}
@@ -253,7 +261,8 @@ defmodule EventSeal.FlowModel do
   defp at(state, flow), do: Map.get(state.flows, flow, @flow)
   defp put(state, flow, changed), do: %{state | flows: Map.put(state.flows, flow, changed)}
 
-  defp foretold(state, flow) do
+  @doc "The events of a flow: `{euid, body, revision, n, stage}`."
+  def foretold(state, flow) do
     case state.flows do
       %{^flow => found} ->
         settled =
@@ -268,20 +277,31 @@ defmodule EventSeal.FlowModel do
     end
   end
 
-  defp stored(flow) do
-    for event <- EventSeal.stream(@name, flow) do
-      <<euid::128>> = event.euid
-      {euid, if(event.kind == "$close", do: :close, else: event.body), event.revision, event.n, event.stage}
-    end
+  defp stored(name, flow) do
+    name |> EventSeal.stream(flow) |> Enum.map(&told/1)
   rescue
     error in Error -> error.reason
   end
 
-  defp event(body), do: %{when: 7, kind: "vital", body: <<body>>}
+  @doc "A stored event, as `foretold/2` tells of it."
+  def told(event) do
+    <<euid::128>> = event.euid
+    {euid, if(event.kind == "$close", do: :close, else: event.body), event.revision, event.n, event.stage}
+  end
+
+  # Of many lengths, so that the files of a small store are full soon.
+  defp body(number), do: :binary.copy(<<number>>, 1 + rem(number * 97, 900))
+
+  defp event(body), do: %{when: 7, kind: "vital", body: body(body)}
   defp guard(nil), do: []
   defp guard(revision), do: [revision: revision]
 
   defp outcome({:ok, count}) when is_integer(count), do: {:ok, count}
   defp outcome({:ok, _}), do: :ok
+
+  defp outcome({:error, %Error{reason: reason} = error}) when reason in [:storage, :read_only, :timeout] do
+    if Error.message(error) =~ ~r/not known|unknown/, do: :unknown, else: {:refused, Error.message(error)}
+  end
+
   defp outcome({:error, %Error{reason: reason}}), do: reason
 end

@@ -6,11 +6,17 @@ defmodule EventSeal.ManualClock do
   @day 1_800_000_000_000_000
 
   def start!(now \\ @day) do
-    {:ok, clock} =
-      ExUnit.Callbacks.start_supervised({Agent, fn -> %{now: now, tick: 0, timers: %{}} end}, id: make_ref())
-
+    {:ok, clock} = ExUnit.Callbacks.start_supervised({Agent, fn -> new(now) end}, id: make_ref())
     {__MODULE__, clock}
   end
+
+  @doc "A clock that ends with its caller."
+  def start_link(now \\ @day) do
+    {:ok, clock} = Agent.start_link(fn -> new(now) end)
+    {__MODULE__, clock}
+  end
+
+  defp new(now), do: %{now: now, tick: 0, timers: %{}}
 
   def now(clock), do: Agent.get(clock, & &1.now)
   def monotonic(clock), do: Agent.get(clock, & &1.tick)

@@ -1,0 +1,96 @@
+defmodule EventSeal.Faults.Commands do
+  @moduledoc false
+  # What EventSeal.Faults.Machine is given to run: PropEr's generator, and a script in which everything happens once.
+  import :proper_types, only: [integer: 2, oneof: 1, frequency: 1, vector: 2, list: 1]
+
+  alias EventSeal.FaultyFiles.Ledger
+
+  @flows ~w(a b c d e f)
+
+  def flows, do: @flows
+
+  @doc "Runs of commands; `real` names the faults that can be made in earnest here, `:full` and `:handles`."
+  def runs(real), do: list(command(real))
+
+  defp command(real) do
+    frequency(
+      [
+        {12, verb(oneof(@flows))},
+        {4, burst()},
+        {2, {:append_many, [vector(4, item())]}},
+        {2, {:rotate, []}},
+        {1, {:verify, []}},
+        {1, {:reopen, [oneof([:stop, :kill])]}},
+        {1, {:advance, [oneof([1_000, 60_000, 200_000])]}},
+        {1, {:clock, [oneof([-86_400_000_000, -1_000_000, 1_000_000, 86_400_000_000])]}},
+        {6, {:fault, fault()}}
+      ] ++ for(kind <- real, do: {2, {:fault, {kind, integer(0, if(kind == :full, do: 16_384, else: 8))}}})
+    )
+  end
+
+  defp verb(flow) do
+    frequency([
+      {10, {:append, [flow, euid(), body(), nil]}},
+      {3, {:amend, [flow, euid(), body(), nil]}},
+      {3, {:retract, [flow, euid(), nil]}},
+      {4, {:settle, [flow]}},
+      {3, {:seal, [flow]}},
+      {1, {:close, [flow, integer(90, 92)]}}
+    ])
+  end
+
+  # At once, each of another flow: they come into one group.
+  defp burst, do: {:burst, oneof(for n <- 2..5, do: for(flow <- Enum.take(@flows, n), do: verb(flow)))}
+
+  defp item, do: {oneof(@flows), euid(), body()}
+  defp euid, do: integer(1, 24)
+  defp body, do: integer(0, 255)
+  defp moment, do: oneof([:before, :half, :after])
+  defp where, do: frequency([{6, :store}, {1, :euids}])
+  # Mostly soon, sometimes where a rotation or an opening is well on its way.
+  defp passes, do: oneof([integer(0, 3), integer(0, 30)])
+
+  defp fault do
+    frequency([
+      {5, {:kill, where(), passes(), moment()}},
+      {7, {:power, oneof(Ledger.disks()), where(), passes(), moment()}},
+      {10, fail()},
+      {3, {:process, where(), passes(), integer(0, 9)}}
+    ])
+  end
+
+  defp fail do
+    {operation, reason} =
+      {oneof([:pwrite, :datasync, :create, :open, :pread, :truncate, :rename, :delete, :sync_dir, :make_dir]),
+       oneof([:eio, :eio, :enospc, :emfile])}
+
+    {:fail, operation, reason, integer(0, 4), oneof([1, 1, 1, 2, 5]), moment()}
+  end
+
+  @doc "Blocks, rotations, a retraction, a closing and openings, each at least once."
+  def script do
+    many = for flow <- ["a", "b"], euid <- 1..4, do: {flow, euid, euid * 40}
+
+    [
+      {:append_many, [many]},
+      {:append, ["c", 1, 7, nil]},
+      {:amend, ["a", 4, 200, nil]},
+      {:retract, ["b", 2, nil]},
+      {:settle, ["a"]},
+      {:rotate, []},
+      {:append, ["a", 5, 9, nil]},
+      {:seal, ["a"]},
+      {:append_many, [for(euid <- 6..12, do: {"a", euid, 9 * euid})]},
+      {:settle, ["a"]},
+      {:reopen, [:stop]},
+      {:burst, [{:settle, ["b"]}, {:append, ["c", 2, 250, nil]}, {:retract, ["a", 1, nil]}]},
+      {:close, ["b", 90]},
+      {:append, ["d", 1, 111, nil]},
+      {:reopen, [:kill]},
+      {:append, ["d", 2, 112, nil]},
+      {:rotate, []},
+      {:close, ["a", 91]},
+      {:append, ["d", 3, 113, nil]}
+    ]
+  end
+end

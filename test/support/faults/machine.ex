@@ -1,0 +1,345 @@
+defmodule EventSeal.Faults.Machine do
+  @moduledoc false
+  # Runs commands through the facade over a small Store.Disk while faults strike, beside EventSeal.FlowModel, which knows
+  # every acknowledgement. An answer that leaves the outcome open makes two worlds of one: done, and not done. What is found
+  # then decides, whole or not at all. After every fault the store is opened anew, or what the loss of power would leave is.
+  #
+  # A run is `{verb, arguments}`, `{:burst, [{verb, arguments}]}` (at once, each of another flow), `{:rotate, []}`,
+  # `{:verify, []}`, `{:reopen, [:stop | :kill]}`, `{:advance, [milliseconds]}`, `{:clock, [microseconds]}`, and faults, which
+  # EventSeal.Faults.Fault arms for what comes behind them.
+  alias EventSeal.{FaultyFiles, FlowModel, Instance, ManualClock, Store}
+  alias EventSeal.Faults.{Commands, Fault, Found, Tree}
+  alias EventSeal.FaultyFiles.Ledger
+
+  @live EventSeal.Faults.Live
+  @probe EventSeal.Faults.Probe
+  @minute 60_000
+
+  defstruct [:dir, :clock, :worlds, seen: %{}, probes: nil, before: 0, real?: false]
+
+  def live, do: @live
+
+  @doc """
+  Runs the commands in `dir`, which is made anew; `{:ok, acknowledged}`, or `{:wrong, class, detail, command}`.
+
+  `probes:` which disks (`EventSeal.FaultyFiles.Ledger.disks/0`) are looked at after each fault; one, drawn, unless given.
+  `until: :struck` ends the run once a fault has struck and all was looked at.
+  """
+  def run(commands, dir, opts \\ []) do
+    fresh(dir)
+    clock = ManualClock.start_link()
+    state = %__MODULE__{dir: dir, clock: clock, worlds: [FlowModel.initial_state()], probes: opts[:probes]}
+
+    try do
+      run_all(commands, open(state), opts[:until])
+    after
+      Fault.release()
+      Tree.kill(@live)
+      Agent.stop(elem(clock, 1))
+    end
+  end
+
+  defp fresh(dir) do
+    FaultyFiles.heal()
+    FaultyFiles.resume()
+    FaultyFiles.boot()
+    File.rm_rf!(dir)
+    Ledger.adopt(dir)
+  end
+
+  defp run_all(commands, state, until) do
+    Enum.reduce_while(commands, {:ok, state, 0}, fn command, {:ok, state, acknowledged} ->
+      before = strikes()
+
+      try do
+        {state, more} = step(state, command)
+        ending = if until == :struck and strikes() > before, do: :halt, else: :cont
+        {ending, {:ok, state, acknowledged + more}}
+      catch
+        {:wrong, {class, detail}} -> {:halt, {:wrong, class, detail, command}}
+      end
+    end)
+    |> then(fn
+      {:ok, _state, acknowledged} -> {:ok, acknowledged}
+      wrong -> wrong
+    end)
+  end
+
+  defp strikes, do: FaultyFiles.strikes() |> Map.values() |> Enum.sum()
+
+  defp step(state, {:fault, fault}) do
+    Fault.arm(fault, self(), @live)
+    {%{state | real?: state.real? or Fault.real?(fault)}, 0}
+  end
+
+  defp step(state, {:clock, [microseconds]}) do
+    ManualClock.set(state.clock, ManualClock.now(elem(state.clock, 1)) + microseconds)
+    FaultyFiles.strike({:clock, :set})
+    {state, 0}
+  end
+
+  defp step(state, {:burst, commands}), do: verbs(state, commands)
+  defp step(state, command), do: verbs(state, [command])
+
+  defp verbs(state, commands) do
+    state = %{state | before: strikes()}
+    {answers, state} = perform(state, Enum.map(commands, fn command -> fn -> run_verb(state, command) end end))
+    struck? = struck?(state)
+    worlds = commands |> Enum.zip(answers) |> Enum.reduce(state.worlds, &worlds(&1, &2, struck?))
+    state = settled_down(%{state | worlds: worlds})
+    state = look(state, struck?(state) or match?([{:verify, _}], commands))
+    if struck?(state), do: probe(state)
+    {%{state | real?: false}, Enum.count(answers, &acknowledged?/1)}
+  end
+
+  # Whether a fault has struck since this command began. One that stops the machine may have struck a little before.
+  defp struck?(state), do: state.real? or strikes() > state.before
+
+  defp acknowledged?(answer), do: answer == :ok or match?({:ok, _}, answer)
+
+  defp run_verb(_state, {:rotate, []}) do
+    case Store.Disk.rotate(Instance.store_name(@live)) do
+      :ok -> :ok
+      {:error, error} -> {:refused, Exception.message(error)}
+    end
+  catch
+    :exit, _ -> :unknown
+  end
+
+  defp run_verb(_state, {:verify, []}), do: Found.false_fault(@live) || :ok
+  defp run_verb(_state, {:reopen, [how]}), do: if(how == :stop, do: Tree.stop(@live), else: Tree.kill(@live))
+
+  defp run_verb(state, {:advance, [milliseconds]}) do
+    ask_writers(@live)
+    ManualClock.advance(state.clock, milliseconds)
+    ask_writers(@live)
+    :ok
+  end
+
+  defp run_verb(_state, {verb, arguments}), do: FlowModel.perform(@live, verb, arguments)
+
+  # A writer that has answered has begun, and has done what the clock had set going; a store that has, has rotated if it
+  # was time to.
+  defp ask_all, do: [empty_commit() | ask_writers(@live)]
+
+  defp ask_writers(name), do: for(flow <- Commands.flows(), do: FlowModel.perform(name, :retract, [flow, 0, nil]))
+
+  defp empty_commit do
+    with :ok <- Store.Disk.commit(Instance.store_name(@live), []), do: :not_found
+  catch
+    :exit, _ -> :unknown
+  else
+    :not_found -> :not_found
+    {:error, error} -> {:refused, Exception.message(error)}
+  end
+
+  # What the answer leaves of the worlds.
+  defp worlds({{verb, _arguments} = command, answer}, worlds, struck?)
+       when verb in [:rotate, :verify, :reopen, :advance] do
+    if answer == :ok or struck?, do: worlds, else: wrong({:answer, {command, answer}})
+  end
+
+  defp worlds({{verb, arguments} = command, answer}, worlds, struck?) do
+    left =
+      Enum.flat_map(worlds, fn world ->
+        {foretold, next} = FlowModel.step(world, verb, arguments)
+
+        case answer do
+          :unknown when struck? -> [world, next]
+          {:refused, _message} when struck? -> [world]
+          {:ok, _count} when is_tuple(foretold) -> [next]
+          ^foretold -> [next]
+          _other -> []
+        end
+      end)
+
+    if left == [],
+      do: wrong({:answer, {command, answer, Enum.map(worlds, &elem(FlowModel.step(&1, verb, arguments), 0))}})
+
+    Enum.uniq(left)
+  end
+
+  # A tree that is gone, or does not write any more, is opened again; one whose processes are just starting is waited for.
+  defp settled_down(state, tries \\ 2000)
+  defp settled_down(_state, 0), do: wrong({:answer, :never_settled})
+
+  defp settled_down(state, tries) do
+    {[answers], state} = perform(state, [&ask_all/0])
+    answer = if is_list(answers), do: Enum.find(answers, &(&1 != :not_found)), else: answers
+
+    cond do
+      Process.whereis(@live) == nil -> state |> open() |> settled_down(tries - 1)
+      answer == nil -> state
+      answer == :unknown -> wait(state, tries)
+      match?({:refused, _}, answer) and struck?(state) -> state |> stopped() |> open() |> settled_down(tries - 1)
+      true -> wrong({:answer, {:writers, answer}})
+    end
+  end
+
+  defp wait(state, tries) do
+    Process.sleep(1)
+    settled_down(state, tries - 1)
+  end
+
+  defp stopped(state) do
+    {_answer, state} = perform(state, [fn -> Tree.stop(@live) end])
+    state
+  end
+
+  # An error here may only come of a fault; without any, it opens.
+  defp open(state, healed? \\ false) do
+    Tree.kill(@live)
+
+    case perform(state, [fn -> Tree.start(opts(@live, state.dir, FaultyFiles, state.clock)) end]) do
+      {[:ok], state} ->
+        state
+
+      {[:unknown], state} ->
+        open(state, healed?)
+
+      {[{:error, reason}], state} ->
+        if(struck?(state) and not healed?, do: open_healed(state), else: wrong({:false_fault, reason}))
+    end
+  end
+
+  defp open_healed(state) do
+    FaultyFiles.heal()
+    Fault.release()
+    open(state, true)
+  end
+
+  defp opts(name, dir, files, clock) do
+    [
+      name: name,
+      store: {Store.Disk, dir: dir, files: files, journal_bytes: 4096, segment_bytes: 4096},
+      clock: clock,
+      pool_window: @minute,
+      writers: 2,
+      block: [max_age: :infinity, max_events: 4]
+    ]
+  end
+
+  # Compares all there is with the worlds. No fault strikes meanwhile; but one may just have, in a process of the tree.
+  defp look(state, verify?, tries \\ 10) do
+    {[found], state} = suspended(fn -> perform(state, [fn -> read(@live, verify?) end]) end)
+
+    case found do
+      {:ok, found} -> looked(state, found)
+      {:wrong, difference} -> wrong(difference)
+      failed when tries == 0 -> wrong({:false_fault, failed})
+      _failed -> state |> settled_down() |> look(verify?, tries - 1)
+    end
+  end
+
+  defp read(name, verify?) do
+    found = Found.read(name)
+    fault = verify? && Found.false_fault(name)
+    if fault, do: {:wrong, fault}, else: {:ok, found}
+  rescue
+    error -> {:failed, error}
+  catch
+    :exit, reason -> {:failed, reason}
+  end
+
+  defp looked(state, found) do
+    case Enum.filter(state.worlds, &(Found.difference(found, &1) == nil)) do
+      [] -> wrong(Found.difference(found, hd(state.worlds)))
+      worlds -> remember(%{state | worlds: worlds |> Enum.map(&Found.absorb(&1, found)) |> Enum.uniq()}, found)
+    end
+  end
+
+  defp remember(state, found) do
+    marks = Found.marks(found)
+    if fork = Found.fork(marks, state.seen), do: wrong(fork)
+    %{state | seen: Map.merge(state.seen, marks)}
+  end
+
+  defp suspended(fun) do
+    FaultyFiles.suspend()
+    Fault.release()
+    result = fun.()
+    FaultyFiles.resume()
+    result
+  end
+
+  # What would be there if the power went now.
+  defp probe(state) do
+    for disk <- state.probes || [Enum.random(Ledger.disks())] do
+      image = state.dir <> "-image"
+      Ledger.image(state.dir, image, disk)
+      if fault = probed(state, image), do: wrong(put_elem(fault, 1, {:without_power, disk, elem(fault, 1)}))
+      File.rm_rf!(image)
+    end
+  end
+
+  defp probed(state, image) do
+    with :ok <- Tree.start(opts(@probe, image, EventSeal.Segments.Files, state.clock)),
+         _answers = ask_writers(@probe),
+         {:ok, found} <- read(@probe, true) do
+      state.worlds |> Enum.map(&Found.difference(found, &1)) |> Enum.min() ||
+        Found.fork(Found.marks(found), state.seen) || Found.again(@probe, hd(state.worlds), found)
+    else
+      {:wrong, difference} -> difference
+      {_failed, reason} -> {:false_fault, reason}
+    end
+  after
+    Tree.kill(@probe)
+  end
+
+  # Runs these at once, each in a process of its own. When the machine stops meanwhile, all of the tree is killed, what had
+  # no answer has none, and the disk is what its power left.
+  defp perform(state, funs) do
+    me = self()
+    ref = make_ref()
+    pids = for {fun, index} <- Enum.with_index(funs), do: spawn_link(fn -> send(me, {ref, index, fun.()}) end)
+    await(state, ref, pids, %{})
+  end
+
+  defp await(state, _ref, pids, answers) when map_size(answers) == length(pids) do
+    {Enum.map(0..(length(pids) - 1), &answers[&1]), state}
+  end
+
+  defp await(state, ref, pids, answers) do
+    receive do
+      {^ref, index, answer} -> await(state, ref, pids, Map.put(answers, index, answer))
+      {:halted, disk} -> halted(state, disk, ref, pids, answers)
+    after
+      5 * @minute -> wrong({:answer, :never})
+    end
+  end
+
+  defp halted(state, disk, ref, pids, answers) do
+    answers = answered(ref, answers)
+
+    for pid <- pids do
+      Process.unlink(pid)
+      Process.exit(pid, :kill)
+    end
+
+    Tree.kill(@live)
+    Fault.release()
+    if disk, do: lose_power(state, disk)
+    FaultyFiles.boot()
+    state = %{state | before: -1}
+    {for(index <- 0..(length(pids) - 1), do: Map.get(answers, index, :unknown)), state}
+  end
+
+  defp answered(ref, answers) do
+    receive do
+      {^ref, index, answer} -> answered(ref, Map.put(answers, index, answer))
+    after
+      0 -> answers
+    end
+  end
+
+  defp lose_power(state, disk) do
+    image = state.dir <> "-after"
+    Ledger.image(state.dir, image, disk)
+    File.rm_rf!(state.dir)
+    if File.dir?(image), do: File.rename!(image, state.dir)
+    Ledger.adopt(state.dir)
+  end
+
+  @spec wrong({atom, term}) :: no_return
+  defp wrong(difference), do: throw({:wrong, difference})
+end

@@ -1,0 +1,200 @@
+defmodule EventSeal.Faults.Run do
+  @moduledoc false
+  # bin/faults: runs of EventSeal.Faults.Machine until the time is over and every kind of fault has struck, and a table of
+  # what they came to. A run that goes wrong is made as short as it can be, and printed.
+  alias EventSeal.FaultyFiles
+  alias EventSeal.Faults.{Commands, Fault, Machine}
+
+  @switches [seconds: :integer, seed: :integer, dir: :string, ballast: :string, handles: :boolean, commands: :string]
+  @classes [:lost, :doubled, :reordered, :fork, :false_fault, :answer]
+  @lines [
+    {"kill -9", :kill},
+    {"power loss", :power},
+    {"full disk, ENOSPC at the seam", {:fail, :enospc}},
+    {"no file handles, EMFILE at the seam", {:fail, :emfile}},
+    {"EIO at the seam", {:fail, :eio}},
+    {"process of the tree killed", :process},
+    {"clock set", :clock},
+    {"disk really full", :full},
+    {"file handles really used up", :handles}
+  ]
+
+  @doc "The command line's; ends the VM, with 0 if nothing went wrong."
+  def main(arguments) do
+    {opts, []} = OptionParser.parse!(arguments, strict: @switches)
+    {:ok, _} = Application.ensure_all_started(:event_seal)
+    Logger.configure(level: :none)
+    opts = Keyword.merge([seconds: 600, seed: :rand.uniform(1_000_000_000)], opts)
+    System.halt(if run(opts), do: 0, else: 1)
+  end
+
+  defp run(opts) do
+    FaultyFiles.new()
+    if opts[:ballast], do: Fault.ballast(opts[:ballast])
+    dir = Path.join(opts[:dir], "store")
+    load_all()
+
+    real =
+      for({:full, path} when path != nil <- [full: opts[:ballast]], do: :full) ++
+        if(opts[:handles], do: [:handles], else: [])
+
+    if opts[:commands], do: again(opts, dir), else: all(opts, dir, real)
+  end
+
+  # Modules are loaded when they are first called, which takes file handles.
+  defp load_all do
+    for application <- [:kernel, :stdlib, :elixir, :proper, :event_seal] do
+      {:ok, modules} = :application.get_key(application, :modules)
+      :code.ensure_modules_loaded(modules)
+    end
+  end
+
+  defp again(opts, dir) do
+    {commands, []} = Code.eval_string(opts[:commands])
+    outcome = machine(commands, dir, opts[:seed])
+    IO.puts(inspect(outcome, pretty: true, limit: :infinity))
+    match?({:ok, _}, outcome)
+  end
+
+  defp all(opts, dir, real) do
+    IO.puts("seed #{opts[:seed]}, #{opts[:seconds]} seconds")
+    state = %{dir: dir, real: real, seed: opts[:seed], from: now(), counts: :counters.new(3, [])}
+    state = Map.put(state, :until, state.from + opts[:seconds])
+    failure = runs(state, 0)
+    IO.puts(table(state, failure))
+    if failure, do: IO.puts(reproduction(failure))
+    failure == nil
+  end
+
+  defp now, do: System.monotonic_time(:second)
+  defp over?(state), do: now() >= state.until and unstruck(state.real) == []
+
+  defp unstruck(real), do: for({_name, kind} <- lines(real), struck(kind) == [], do: kind)
+  defp lines(real), do: Enum.filter(@lines, fn {_, kind} -> kind not in [:full, :handles] or kind in real end)
+
+  defp struck(kind) do
+    for {{found, at}, count} <- FaultyFiles.strikes(),
+        found == kind or match?({^kind, _}, found),
+        do: {found, at, count}
+  end
+
+  # Each run has a seed of its own, from which it is drawn.
+  defp runs(state, number) do
+    seed = :erlang.phash2({state.seed, number}, 1_000_000_000)
+
+    cond do
+      over?(state) -> nil
+      failure = one(state, seed) -> failure
+      true -> runs(state, number + 1)
+    end
+  end
+
+  defp one(state, seed) do
+    type = :proper_types.sized(fn _size -> seeded(seed, state.real) end)
+
+    property =
+      :proper.forall(type, fn commands ->
+        shrunk?(state) || holds?(commands, seed, state)
+      end)
+
+    holds? =
+      :proper.quickcheck(property, [:quiet, {:numtests, 1}, {:max_shrinks, 150}, {:start_size, 60}, {:max_size, 60}])
+
+    outcomes = outcomes([])
+    if holds?, do: count(state, outcomes), else: failure(seed, outcomes)
+  end
+
+  defp holds?(commands, seed, state) do
+    outcome = machine(commands, state.dir, seed)
+    send(self(), {:outcome, commands, outcome})
+    match?({:ok, _}, outcome) || said(state)
+  end
+
+  defp said(state) do
+    if :counters.get(state.counts, 3) == 0 do
+      :counters.put(state.counts, 3, now() - state.from + 1)
+      IO.puts("A run went wrong after #{now() - state.from} seconds; it is made shorter now.")
+    end
+
+    false
+  end
+
+  # What is not short by then stays as it is.
+  @shrinking 40
+  defp shrunk?(state) do
+    wrong = :counters.get(state.counts, 3)
+    wrong > 0 and now() - state.from - wrong > @shrinking
+  end
+
+  defp seeded(seed, real) do
+    :rand.seed(:exsss, seed)
+    Commands.runs(real)
+  end
+
+  defp outcomes(outcomes) do
+    receive do
+      {:outcome, commands, outcome} -> outcomes([{commands, outcome} | outcomes])
+    after
+      0 -> outcomes
+    end
+  end
+
+  defp count(state, [{_commands, {:ok, acknowledged}}]) do
+    :counters.add(state.counts, 1, acknowledged)
+    :counters.add(state.counts, 2, 1)
+    nil
+  end
+
+  # The shortest that went wrong.
+  defp failure(seed, outcomes) do
+    wrong = Enum.reject(outcomes, fn {_commands, outcome} -> match?({:ok, _}, outcome) end)
+    {commands, outcome} = Enum.min_by(wrong, fn {commands, _outcome} -> length(commands) end)
+    %{seed: seed, commands: commands, class: elem(outcome, 1), outcome: outcome}
+  end
+
+  # What nobody foresaw is wrong as well; and PropEr cannot bear an exception.
+  defp machine(commands, dir, seed) do
+    :rand.seed(:exsss, seed)
+    Machine.run(commands, dir)
+  catch
+    kind, reason -> {:wrong, :answer, {kind, reason, __STACKTRACE__}, nil}
+  end
+
+  defp table(state, failure) do
+    wrong = for class <- @classes, do: {to_string(class), if(failure && failure.class == class, do: 1, else: 0)}
+
+    figures = [
+      {"runs", :counters.get(state.counts, 2)},
+      {"acknowledged operations", :counters.get(state.counts, 1)}
+      | wrong
+    ]
+
+    strikes =
+      for {name, kind} <- @lines, found = struck(kind) do
+        {name,
+         if(kind in [:full, :handles] and kind not in state.real, do: "skipped: not to be had here", else: sum(found))}
+      end
+
+    details =
+      for {_name, kind} <- @lines,
+          {found, at, count} <- Enum.sort(struck(kind)),
+          do: {"  #{name(found)} at #{at}", count}
+
+    ["\n", for({name, value} <- figures ++ [{"faults struck", ""} | strikes] ++ details, do: line(name, value))]
+  end
+
+  defp sum(found), do: found |> Enum.map(&elem(&1, 2)) |> Enum.sum()
+  defp name({kind, which}), do: "#{kind} #{which}"
+  defp name(kind), do: kind
+  defp line(name, value), do: [String.pad_trailing(name, 44), String.pad_leading(to_string(value), 9), "\n"]
+
+  defp reproduction(failure) do
+    commands = inspect(failure.commands, limit: :infinity, printable_limit: :infinity, width: 118, pretty: true)
+
+    """
+    #{inspect(failure.outcome, limit: :infinity, pretty: true, width: 118)}
+
+    Again: bin/faults --seed #{failure.seed} --commands '#{commands}'
+    """
+  end
+end
