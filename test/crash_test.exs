@@ -1,5 +1,5 @@
 defmodule EventSeal.CrashTest do
-  # A VM of its own is killed at random moments under load. After each restart every acknowledged event is there, in its
+  # A VM of its own is killed under load, at random moments and at operations on its files, from the first on. After each restart every acknowledged event is there, in its
   # stage and its order, and everything verifies. Nothing here depends on how fast the machine is.
   use ExUnit.Case, async: false
 
@@ -7,6 +7,7 @@ defmodule EventSeal.CrashTest do
   alias EventSeal.Crash.{Load, Model}
 
   @kills 20
+  @operations 25
   @workers 6
   @windows [0, 15, 60_000]
   @disks [[], [journal_bytes: 65_536, segment_bytes: 262_144]]
@@ -16,15 +17,16 @@ defmodule EventSeal.CrashTest do
   test "kill -9 under load loses nothing that was acknowledged", %{tmp_dir: dir} do
     seed = ExUnit.configuration()[:seed]
     :rand.seed(:exsss, {seed, 0, 0})
-    IO.puts("\nkill -9 under load: #{@kills} kills, seed #{seed}")
-    model = Enum.reduce(1..@kills, %Model{}, &round(&1, &2, dir, seed))
+    IO.puts("\nkill -9 under load: #{@kills} kills, #{@operations} more at an operation, seed #{seed}")
+    model = Enum.reduce(1..(@kills + @operations), %Model{}, &round(&1, &2, dir, seed))
     IO.puts("  #{model.acknowledged} acknowledged operations, #{map_size(model.flows)} flows: all there")
     assert model.acknowledged > @kills * @workers
   end
 
   defp round(round, model, dir, seed) do
     plan = plan(round, model, dir, seed)
-    kill_under_load(plan, Path.join(dir, "plan"), rem(round, 5) == 0)
+    path = Path.join(dir, "plan")
+    if plan.kill_at, do: kill_itself(plan, path), else: kill_under_load(plan, path, rem(round, 5) == 0)
     model = Model.begin(model, plan.window)
     model = Enum.reduce(plan.workers, model, &Model.replay(&2, Load.read_log(&1.log), plan.window))
     {:ok, store} = Load.start(plan)
@@ -49,11 +51,20 @@ defmodule EventSeal.CrashTest do
 
     %{
       store: {EventSeal.Store.Disk, [dir: Path.join(dir, "store")] ++ Enum.at(@disks, rem(round, 2))},
+      kill_at: kill_at(round - @kills - 1),
       window: Enum.random(@windows),
       seed: seed,
       round: round,
       workers: workers
     }
+  end
+
+  defp kill_at(number) when number < 0, do: nil
+  defp kill_at(number), do: {4 * number + :rand.uniform(4) - 1, Enum.random([:before, :half, :after])}
+
+  defp kill_itself(plan, path) do
+    File.write!(path, :erlang.term_to_binary(plan))
+    path |> launch() |> await_exit()
   end
 
   # Every fifth kill may come while the store is still being opened.

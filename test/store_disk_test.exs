@@ -258,60 +258,6 @@ defmodule EventSeal.StoreDiskTest do
       before = state(store)
       assert state(reopen!(store, dir)) == before
     end
-
-    # The folder is copied before every operation that changes it. Whichever copy is opened, it holds every commit that
-    # was answered by then, and at most the one that was under way.
-    test "at any operation on the files: what was acknowledged is there, what was not is there whole or not at all", %{
-      dir: dir
-    } do
-      acknowledged = :counters.new(1, [])
-      copies = :ets.new(:copies, [:public, :ordered_set])
-
-      # The files of fingerprints are made by another process, meanwhile: no copy is of one moment then.
-      FaultyFiles.watch(fn operation, path ->
-        unless path =~ ".euids" do
-          number = :ets.info(copies, :size)
-          copy = "#{dir}-copy-#{number}"
-          File.cp_r!(dir, copy)
-          :ets.insert(copies, {number, :counters.get(acknowledged, 1), copy, operation, Path.basename(path)})
-        end
-      end)
-
-      store = open!(dir, segment_bytes: 4096)
-
-      commits = [
-        [{:open, "a", "g"}, put("a", 1), put("a", 2, :tail), {:leaf, "1"}],
-        [{:put, "a", 1, :tail, "m", :keep}, put("a", 3, :tail), put("a", 4), {:leaf, "2"}],
-        [block("a", 0, 1, [1, 2], filler: :binary.copy("x", 3000)), {:leaf, "3"}],
-        :rotate,
-        [{:drop, "a", 4, euid(4)}, put("a", 5, :tail), {:leaf, "4"}],
-        :rotate,
-        [block("a", 1, 3, [3], filler: :binary.copy("y", 3000)), {:leaf, "5"}]
-      ]
-
-      states =
-        for commit <- commits do
-          if commit == :rotate, do: :ok = Disk.rotate(store.name), else: :ok = Store.commit(store, commit)
-          if commit != :rotate, do: :counters.add(acknowledged, 1, 1)
-          {:counters.get(acknowledged, 1), state(store, ["a"])}
-        end
-
-      FaultyFiles.unwatch()
-      states = Map.new([{0, nil} | states])
-      stop!(store)
-      assert :ets.info(copies, :size) > 40
-
-      for {_number, count, copy, operation, path} <- :ets.tab2list(copies) do
-        File.rm(Path.join(copy, "lock"))
-        store = open!(copy, segment_bytes: 4096)
-        {:ok, %{leaves: leaves}} = Store.log(store, :size)
-        assert leaves in [count, count + 1], "#{leaves} of #{count} commits, before #{operation} of #{path}"
-        if leaves > 0, do: assert({operation, path, state(store, ["a"])} == {operation, path, states[leaves]})
-        assert Enum.all?(Disk.report(store.name), &(&1.what == :torn_tail))
-        assert :ok = Store.commit(store, [{:leaf, "goes on"}])
-        stop!(store)
-      end
-    end
   end
 
   describe "when the disk fails" do

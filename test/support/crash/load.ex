@@ -4,7 +4,7 @@ defmodule EventSeal.Crash.Load do
   # Each writes to a file of its own what it is about to do and what came of it. A raw write is in the kernel's hands when
   # it returns, so a log outlives kill -9 with nothing missing.
 
-  alias EventSeal.Error
+  alias EventSeal.{Error, FaultyFiles}
 
   @name EventSeal.Crash.Store
 
@@ -12,9 +12,19 @@ defmodule EventSeal.Crash.Load do
   def main(path) do
     IO.puts("boot #{System.pid()}")
     spawn(&end_with_parent/0)
-    plan = path |> File.read!() |> :erlang.binary_to_term()
+    plan = path |> File.read!() |> :erlang.binary_to_term() |> armed()
     {:ok, _} = start(plan)
     run_workers(plan)
+  end
+
+  # The VM kills itself at an operation on its files, if the plan names one.
+  defp armed(%{kill_at: nil} = plan), do: plan
+
+  defp armed(%{kill_at: {passes, moment}, store: {module, opts}} = plan) do
+    FaultyFiles.new()
+    kill = fn _operation -> System.cmd("kill", ["-9", System.pid()]) end
+    FaultyFiles.arm(%{passes: passes, moment: moment, act: {:halt, kill}})
+    %{plan | store: {module, [files: FaultyFiles] ++ opts}}
   end
 
   @doc "Says `ready` once each worker has had its first acknowledgement."

@@ -59,12 +59,16 @@ defmodule EventSeal.Faults.Commands do
     ])
   end
 
+  # Writes and syncs are what most depends on, and what there is most of.
   defp fail do
-    {operation, reason} =
-      {oneof([:pwrite, :datasync, :create, :open, :pread, :truncate, :rename, :delete, :sync_dir, :make_dir]),
-       oneof([:eio, :eio, :enospc, :emfile])}
+    operation =
+      frequency([
+        {8, :pwrite},
+        {8, :datasync},
+        {8, oneof([:create, :open, :pread, :truncate, :rename, :delete, :sync_dir, :make_dir])}
+      ])
 
-    {:fail, operation, reason, integer(0, 4), oneof([1, 1, 1, 2, 5]), moment()}
+    {:fail, operation, oneof([:eio, :eio, :enospc, :emfile]), integer(0, 4), oneof([1, 1, 1, 2, 5]), moment()}
   end
 
   @doc "Blocks, rotations, a retraction, a closing and openings, each at least once."

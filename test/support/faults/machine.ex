@@ -22,7 +22,7 @@ defmodule EventSeal.Faults.Machine do
   @doc """
   Runs the commands in `dir`, which is made anew; `{:ok, acknowledged}`, or `{:wrong, class, detail, command}`.
 
-  `probes:` which disks (`EventSeal.FaultyFiles.Ledger.disks/0`) are looked at after each fault; one, drawn, unless given.
+  `probes:` which disks (`EventSeal.FaultyFiles.Ledger.disks/0`) are looked at after each fault; two, drawn, unless given.
   `until: :struck` ends the run once a fault has struck and all was looked at.
   """
   def run(commands, dir, opts \\ []) do
@@ -160,8 +160,8 @@ defmodule EventSeal.Faults.Machine do
   end
 
   # A tree that is gone, or does not write any more, is opened again; one whose processes are just starting is waited for.
-  defp settled_down(state, tries \\ 2000)
-  defp settled_down(_state, 0), do: wrong({:answer, :never_settled})
+  defp settled_down(state, tries \\ 100_000)
+  defp settled_down(_state, tries) when tries <= 0, do: wrong({:false_fault, :never_settled})
 
   defp settled_down(state, tries) do
     {[answers], state} = perform(state, [&ask_all/0])
@@ -171,7 +171,7 @@ defmodule EventSeal.Faults.Machine do
       Process.whereis(@live) == nil -> state |> open() |> settled_down(tries - 1)
       answer == nil -> state
       answer == :unknown -> wait(state, tries)
-      match?({:refused, _}, answer) and struck?(state) -> state |> stopped() |> open() |> settled_down(tries - 1)
+      match?({:refused, _}, answer) and struck?(state) -> state |> stopped() |> open() |> settled_down(tries - 10_000)
       true -> wrong({:answer, {:writers, answer}})
     end
   end
@@ -264,7 +264,7 @@ defmodule EventSeal.Faults.Machine do
 
   # What would be there if the power went now.
   defp probe(state) do
-    for disk <- state.probes || [Enum.random(Ledger.disks())] do
+    for disk <- state.probes || Enum.take_random(Ledger.disks(), 2) do
       image = state.dir <> "-image"
       Ledger.image(state.dir, image, disk)
       if fault = probed(state, image), do: wrong(put_elem(fault, 1, {:without_power, disk, elem(fault, 1)}))

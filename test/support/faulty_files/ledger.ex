@@ -56,7 +56,9 @@ defmodule EventSeal.FaultyFiles.Ledger do
   def delete(path), do: name(path, nil)
   def make_dir(path), do: name(path, :folder)
 
+  # A folder in it may have been made elsewhere.
   def sync_dir(dir) do
+    for name <- File.ls!(dir), path = Path.join(dir, name), File.dir?(path), do: make_dir(path)
     for {key, now, _durable} <- names(dir), do: :ets.update_element(@table, key, {3, now})
     :ok
   end
@@ -134,16 +136,19 @@ defmodule EventSeal.FaultyFiles.Ledger do
   defp kept(changes, :reordered) do
     Enum.flat_map(changes, fn
       {:durable, _change} = durable -> [durable]
-      {_loose, change} -> for part <- sectors(change), :rand.uniform(2) == 1, do: {:durable, part}
+      {_loose, change} -> for part <- any(sectors(change)), do: {:durable, part}
     end)
   end
+
+  defp any(parts), do: Enum.random([[], parts, Enum.filter(parts, fn _part -> :rand.uniform(2) == 1 end)])
 
   defp durable?({status, _change}), do: status == :durable
 
   # Some of the sectors, from the first on: at least one, and perhaps all.
   defp cut({:write, at, _bytes} = write) do
     parts = sectors(write)
-    {:write, at, parts |> Enum.take(:rand.uniform(length(parts))) |> Enum.map_join(&elem(&1, 2))}
+    some = Enum.random([length(parts), :rand.uniform(length(parts))])
+    {:write, at, parts |> Enum.take(some) |> Enum.map_join(&elem(&1, 2))}
   end
 
   defp cut(change), do: change
