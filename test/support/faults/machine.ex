@@ -31,7 +31,8 @@ defmodule EventSeal.Faults.Machine do
     state = %__MODULE__{dir: dir, clock: clock, worlds: [FlowModel.initial_state()], probes: opts[:probes]}
 
     try do
-      run_all(commands, open(state), opts[:until])
+      {faults, commands} = Enum.split_while(commands, &match?({:fault, _}, &1))
+      run_all([{:begin, faults} | commands], state, opts[:until])
     after
       Fault.release()
       Tree.kill(@live)
@@ -67,6 +68,13 @@ defmodule EventSeal.Faults.Machine do
 
   defp strikes, do: FaultyFiles.strikes() |> Map.values() |> Enum.sum()
 
+  # Faults that stand first are there before the store is.
+  defp step(state, {:begin, faults}) do
+    state = %{state | before: strikes()}
+    state = Enum.reduce(faults, state, fn fault, state -> state |> step(fault) |> elem(0) end)
+    {state |> open() |> looked_at(), 0}
+  end
+
   defp step(state, {:fault, fault}) do
     Fault.arm(fault, self(), @live)
     {%{state | real?: state.real? or Fault.real?(fault)}, 0}
@@ -86,10 +94,15 @@ defmodule EventSeal.Faults.Machine do
     {answers, state} = perform(state, Enum.map(commands, fn command -> fn -> run_verb(state, command) end end))
     struck? = struck?(state)
     worlds = commands |> Enum.zip(answers) |> Enum.reduce(state.worlds, &worlds(&1, &2, struck?))
-    state = settled_down(%{state | worlds: worlds})
-    state = look(state, struck?(state) or match?([{:verify, _}], commands))
+    state = looked_at(%{state | worlds: worlds}, match?([{:verify, _}], commands))
+    {state, Enum.count(answers, &acknowledged?/1)}
+  end
+
+  defp looked_at(state, verify? \\ false) do
+    state = settled_down(state)
+    state = look(state, struck?(state) or verify?)
     if struck?(state), do: probe(state)
-    {%{state | real?: false}, Enum.count(answers, &acknowledged?/1)}
+    %{state | real?: false}
   end
 
   # Whether a fault has struck since this command began. One that stops the machine may have struck a little before.
