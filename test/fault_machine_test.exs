@@ -32,7 +32,7 @@ defmodule EventSeal.FaultMachineTest do
   defp struck?(faults, dir, opts) do
     before = strikes()
     commands = for(fault <- List.wrap(faults), do: {:fault, fault}) ++ Commands.script()
-    assert {faults, {:ok, _}} = {faults, Machine.run(commands, dir, [until: :struck] ++ opts)}
+    assert {^faults, {:ok, _}} = {faults, Machine.run(commands, dir, [until: :struck] ++ opts)}
     strikes() > before
   end
 

@@ -7,17 +7,16 @@ defmodule EventSeal.Faults.Machine do
   # A run is `{verb, arguments}`, `{:burst, [{verb, arguments}]}` (at once, each of another flow), `{:rotate, []}`,
   # `{:verify, []}`, `{:reopen, [:stop | :kill]}`, `{:advance, [milliseconds]}`, `{:clock, [microseconds]}`, and faults, which
   # EventSeal.Faults.Fault arms for what comes behind them.
+  import EventSeal.Faults.Host, except: [live: 0]
+
   alias EventSeal.{FaultyFiles, FlowModel, Instance, ManualClock, Store}
-  alias EventSeal.Faults.{Commands, Fault, Found, Tree}
+  alias EventSeal.Faults.{Fault, Found, Host, Tree}
   alias EventSeal.FaultyFiles.Ledger
 
-  @live EventSeal.Faults.Live
+  @live Host.live()
   @probe EventSeal.Faults.Probe
-  @minute 60_000
 
   defstruct [:dir, :clock, :worlds, seen: %{}, probes: nil, before: 0, real?: false]
-
-  def live, do: @live
 
   @doc """
   Runs the commands in `dir`, which is made anew; `{:ok, acknowledged}`, or `{:wrong, class, detail, command}`.
@@ -66,8 +65,6 @@ defmodule EventSeal.Faults.Machine do
     end)
   end
 
-  defp strikes, do: FaultyFiles.strikes() |> Map.values() |> Enum.sum()
-
   # Faults that stand first are there before the store is.
   defp step(state, {:begin, faults}) do
     state = %{state | before: strikes()}
@@ -105,9 +102,6 @@ defmodule EventSeal.Faults.Machine do
     %{state | real?: false}
   end
 
-  # Whether a fault has struck since this command began. One that stops the machine may have struck a little before.
-  defp struck?(state), do: state.real? or strikes() > state.before
-
   defp acknowledged?(answer), do: answer == :ok or match?({:ok, _}, answer)
 
   defp run_verb(_state, {:rotate, []}) do
@@ -130,21 +124,6 @@ defmodule EventSeal.Faults.Machine do
   end
 
   defp run_verb(_state, {verb, arguments}), do: FlowModel.perform(@live, verb, arguments)
-
-  # A writer that has answered has begun, and has done what the clock had set going; a store that has, has rotated if it
-  # was time to.
-  defp ask_all, do: [empty_commit() | ask_writers(@live)]
-
-  defp ask_writers(name), do: for(flow <- Commands.flows(), do: FlowModel.perform(name, :retract, [flow, 0, nil]))
-
-  defp empty_commit do
-    with :ok <- Store.Disk.commit(Instance.store_name(@live), []), do: :not_found
-  catch
-    :exit, _ -> :unknown
-  else
-    :not_found -> :not_found
-    {:error, error} -> {:refused, Exception.message(error)}
-  end
 
   # What the answer leaves of the worlds.
   defp worlds({{verb, _arguments} = command, answer}, worlds, struck?)
@@ -170,66 +149,6 @@ defmodule EventSeal.Faults.Machine do
       do: wrong({:answer, {command, answer, Enum.map(worlds, &elem(FlowModel.step(&1, verb, arguments), 0))}})
 
     Enum.uniq(left)
-  end
-
-  # A tree that is gone, or does not write any more, is opened again; one whose processes are just starting is waited for.
-  defp settled_down(state, tries \\ 100_000)
-  defp settled_down(_state, tries) when tries <= 0, do: wrong({:false_fault, :never_settled})
-
-  defp settled_down(state, tries) do
-    {[answers], state} = perform(state, [&ask_all/0])
-    answer = if is_list(answers), do: Enum.find(answers, &(&1 != :not_found)), else: answers
-
-    cond do
-      Process.whereis(@live) == nil -> state |> open() |> settled_down(tries - 1)
-      answer == nil -> state
-      answer == :unknown -> wait(state, tries)
-      match?({:refused, _}, answer) and struck?(state) -> state |> stopped() |> open() |> settled_down(tries - 10_000)
-      true -> wrong({:answer, {:writers, answer}})
-    end
-  end
-
-  defp wait(state, tries) do
-    Process.sleep(1)
-    settled_down(state, tries - 1)
-  end
-
-  defp stopped(state) do
-    {_answer, state} = perform(state, [fn -> Tree.stop(@live) end])
-    state
-  end
-
-  # An error here may only come of a fault; without any, it opens.
-  defp open(state, healed? \\ false) do
-    Tree.kill(@live)
-
-    case perform(state, [fn -> Tree.start(opts(@live, state.dir, FaultyFiles, state.clock)) end]) do
-      {[:ok], state} ->
-        state
-
-      {[:unknown], state} ->
-        open(state, healed?)
-
-      {[{:error, reason}], state} ->
-        if(struck?(state) and not healed?, do: open_healed(state), else: wrong({:false_fault, reason}))
-    end
-  end
-
-  defp open_healed(state) do
-    FaultyFiles.heal()
-    Fault.release()
-    open(state, true)
-  end
-
-  defp opts(name, dir, files, clock) do
-    [
-      name: name,
-      store: {Store.Disk, dir: dir, files: files, journal_bytes: 4096, segment_bytes: 4096},
-      clock: clock,
-      pool_window: @minute,
-      writers: 2,
-      block: [max_age: :infinity, max_events: 4]
-    ]
   end
 
   # Compares all there is with the worlds. No fault strikes meanwhile; but one may just have, in a process of the tree.
@@ -298,61 +217,4 @@ defmodule EventSeal.Faults.Machine do
   after
     Tree.kill(@probe)
   end
-
-  # Runs these at once, each in a process of its own. When the machine stops meanwhile, all of the tree is killed, what had
-  # no answer has none, and the disk is what its power left.
-  defp perform(state, funs) do
-    me = self()
-    ref = make_ref()
-    pids = for {fun, index} <- Enum.with_index(funs), do: spawn_link(fn -> send(me, {ref, index, fun.()}) end)
-    await(state, ref, pids, %{})
-  end
-
-  defp await(state, _ref, pids, answers) when map_size(answers) == length(pids) do
-    {Enum.map(0..(length(pids) - 1), &answers[&1]), state}
-  end
-
-  defp await(state, ref, pids, answers) do
-    receive do
-      {^ref, index, answer} -> await(state, ref, pids, Map.put(answers, index, answer))
-      {:halted, disk} -> halted(state, disk, ref, pids, answers)
-    after
-      5 * @minute -> wrong({:answer, :never})
-    end
-  end
-
-  defp halted(state, disk, ref, pids, answers) do
-    answers = answered(ref, answers)
-
-    for pid <- pids do
-      Process.unlink(pid)
-      Process.exit(pid, :kill)
-    end
-
-    Tree.kill(@live)
-    Fault.release()
-    if disk, do: lose_power(state, disk)
-    FaultyFiles.boot()
-    state = %{state | before: -1}
-    {for(index <- 0..(length(pids) - 1), do: Map.get(answers, index, :unknown)), state}
-  end
-
-  defp answered(ref, answers) do
-    receive do
-      {^ref, index, answer} -> answered(ref, Map.put(answers, index, answer))
-    after
-      0 -> answers
-    end
-  end
-
-  defp lose_power(state, disk) do
-    image = state.dir <> "-after"
-    Ledger.image(state.dir, image, disk)
-    File.rm_rf!(state.dir)
-    if File.dir?(image), do: File.rename!(image, state.dir)
-    Ledger.adopt(state.dir)
-  end
-
-  @spec wrong({atom, term}) :: no_return
-  defp wrong(difference), do: throw({:wrong, difference})
 end
