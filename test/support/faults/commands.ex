@@ -46,7 +46,7 @@ defmodule EventSeal.Faults.Commands do
   defp euid, do: integer(1, 24)
   defp body, do: integer(0, 255)
   defp moment, do: oneof([:before, :half, :after])
-  defp where, do: frequency([{6, :store}, {1, :euids}])
+  defp where, do: frequency([{6, :store}, {1, :derived}])
   # Mostly soon, sometimes where a rotation or an opening is well on its way.
   defp passes, do: oneof([integer(0, 3), integer(0, 30)])
 

@@ -8,7 +8,7 @@ defmodule EventSeal.Faults.Fault do
   #   {:process, where, passes, index}          one process of the tree is killed
   #   {:full, room}, {:handles, room}           the disk is full, or the VM has no more file handles, but for so much
   #
-  # `where` is `:store`, or `:euids`: the files that another process makes meanwhile.
+  # `where` is `:store`, or `:derived`: the files beside segments, which another process makes meanwhile.
   alias EventSeal.Faults.Tree
   alias EventSeal.FaultyFiles
 
@@ -65,8 +65,9 @@ defmodule EventSeal.Faults.Fault do
     FaultyFiles.arm(Map.merge(where(where), %{act: act, passes: passes, moment: moment, kind: kind}))
   end
 
-  defp where(:store), do: %{but: ".euids"}
-  defp where(:euids), do: %{text: ".euids"}
+  @derived ~r/\.(euids|index)/
+  defp where(:store), do: %{but: @derived}
+  defp where(:derived), do: %{text: @derived}
 
   defp pick(pids, index), do: Enum.at(pids, rem(index, length(pids)))
 
