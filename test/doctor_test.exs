@@ -1,7 +1,7 @@
 defmodule EventSeal.DoctorTest do
   # A damaged store is examined, and what can be saved is saved: all that was not hit is in the new store or in the files
   # beside it, the new store holds together and can be written, and the damaged one is as it was.
-  use ExUnit.Case, async: true
+  use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
 
