@@ -66,6 +66,7 @@ defmodule EventSeal.ArchiveTest do
     assert kept == Enum.take(contents(archive), length(kept))
     assert File.stat!(hd(Path.wildcard(Path.join(archive, "*")))).mode |> Bitwise.band(0o777) == 0o600
     assert Command.verify(["--dir", dir, "--archive", archive]) == 0
+    assert Command.doctor(["--dir", dir, "--archive", archive]) == 0
     assert Command.verify(["--dir", dir]) == 1
   end
 

@@ -66,11 +66,11 @@ defmodule EventSeal.Command do
     end)
   end
 
-  @doc "`--dir DIR [--out NEW]`: see `EventSeal.Doctor`."
+  @doc "`--dir DIR [--archive DIR] [--out NEW]`: see `EventSeal.Doctor`."
   @spec doctor([String.t()]) :: status
   def doctor(args) do
-    run("doctor --dir DIR [--out NEW]", args, [dir: :string, out: :string], fn
-      %{dir: dir} = opts, [] -> doctor(dir, opts[:out])
+    run("doctor --dir DIR [--archive DIR] [--out NEW]", args, [dir: :string, archive: :string, out: :string], fn
+      %{dir: _} = opts, [] -> doctor(disk(opts), opts[:out])
       _opts, _files -> :usage
     end)
   end
@@ -137,15 +137,17 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp doctor(dir, nil) do
-    with_store(dir, :examine, fn store -> with({:ok, found} <- Doctor.run(store), do: found(found, dir, nil)) end)
+  defp doctor(disk, nil) do
+    with_store(disk, :examine, fn store ->
+      with {:ok, found} <- Doctor.run(store), do: found(found, disk[:dir], nil)
+    end)
   end
 
-  defp doctor(dir, out) do
-    with :ok <- new(out, dir) do
-      with_store(dir, :examine, fn store ->
-        with_store(out, :write, fn saved ->
-          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}), do: found(found, dir, out)
+  defp doctor(disk, out) do
+    with :ok <- new(out, disk[:dir]) do
+      with_store(disk, :examine, fn store ->
+        with_store([dir: out], :write, fn saved ->
+          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}), do: found(found, disk[:dir], out)
         end)
       end)
     end
