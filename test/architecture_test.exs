@@ -30,7 +30,7 @@ defmodule EventSeal.ArchitectureTest do
   ]
 
   # The core's modules, likewise: a file may use those above it in this list. Verification uses nothing of writing.
-  @core ~w(suite wire digest link merkle log event genesis block verify chain interchange import reference tests lib)
+  @core ~w(lanes suite wire digest link merkle log event genesis block verify chain interchange import reference tests lib)
 
   @writing [:open, :stamp, :frames, :settle, :settle_many, :seal, :close]
 
@@ -63,6 +63,11 @@ defmodule EventSeal.ArchitectureTest do
       end
 
     assert wrong == []
+  end
+
+  test "the core has unsafe code in one file alone" do
+    unsafe = for path <- Path.wildcard("native/core/**/*.rs"), code(path) =~ ~r/\bunsafe\b/, do: path
+    assert unsafe == ["native/core/src/lanes/x86.rs"]
   end
 
   test "verification imports nothing of writing" do

@@ -1,6 +1,7 @@
 //! Plain hashing for hosts: SHA-256 and BLAKE3 as everyone knows them, with no role and no padding.
 use sha2::Digest as _;
 
+use crate::lanes::{Begun, Mode, Path, by_length};
 use crate::suite::Digest;
 
 /// Which plain hash to take.
@@ -14,6 +15,18 @@ pub enum Algorithm<'a> {
     Blake3Keyed(&'a [u8; 32]),
     /// BLAKE3 in derive-key mode, with its context string.
     Blake3DeriveKey(&'a str),
+}
+
+impl Algorithm<'_> {
+    /// How BLAKE3 is taken, if it is.
+    fn mode(self) -> Option<Mode> {
+        match self {
+            Algorithm::Sha256 => None,
+            Algorithm::Blake3 => Some(Mode::plain()),
+            Algorithm::Blake3Keyed(key) => Some(Mode::keyed(key)),
+            Algorithm::Blake3DeriveKey(context) => Some(Mode::derive_key(context)),
+        }
+    }
 }
 
 /// A hash being taken of a stream.
@@ -31,11 +44,9 @@ enum State {
 impl Hasher {
     /// A hash of nothing yet.
     pub fn new(algorithm: Algorithm<'_>) -> Hasher {
-        Hasher(match algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Blake3 => State::Blake3(blake3::Hasher::new()),
-            Algorithm::Blake3Keyed(key) => State::Blake3(blake3::Hasher::new_keyed(key)),
-            Algorithm::Blake3DeriveKey(context) => State::Blake3(blake3::Hasher::new_derive_key(context)),
+        Hasher(match algorithm.mode() {
+            None => State::Sha256(sha2::Sha256::new()),
+            Some(mode) => State::Blake3(mode.hasher()),
         })
     }
 
@@ -58,20 +69,21 @@ impl Hasher {
     }
 }
 
-/// The hash of each input, in order.
+/// The hash of each input, in order. Inputs of equal length are hashed side by side.
 pub fn digest_each(algorithm: Algorithm<'_>, inputs: &[&[u8]]) -> Vec<Digest> {
-    let start = Hasher::new(algorithm);
-    let one = |input: &&[u8]| match algorithm {
-        Algorithm::Sha256 => sha2::Sha256::digest(input).into(),
-        Algorithm::Blake3 => blake3::hash(input).into(),
-        Algorithm::Blake3Keyed(key) => blake3::keyed_hash(key, input).into(),
-        Algorithm::Blake3DeriveKey(_) => {
-            let mut hasher = start.clone();
-            hasher.update(input);
-            hasher.finalize()
-        }
-    };
-    inputs.iter().map(one).collect()
+    digest_each_by(Path::fastest(), algorithm, inputs)
+}
+
+/// `digest_each` by one of the ways to take SHA-256; the digests are the same by all.
+pub fn digest_each_by(path: Path, algorithm: Algorithm<'_>, inputs: &[&[u8]]) -> Vec<Digest> {
+    let mut digests = vec![[0; 32]; inputs.len()];
+    match algorithm.mode() {
+        None => by_length(inputs, &mut digests, |inputs, out| {
+            Begun::NOTHING.class(path, inputs, out)
+        }),
+        Some(mode) => by_length(inputs, &mut digests, |inputs, out| mode.class(inputs, out)),
+    }
+    digests
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Pure functions over bytes: no I/O, no clock, no randomness, no panic. FORMAT.md at the project's root defines every
 //! byte. The way of an event: [`event::Event::encode`], [`chain::settle`], [`block::seal`].
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(
@@ -20,6 +20,7 @@ pub mod event;
 pub mod genesis;
 pub mod import;
 pub mod interchange;
+pub mod lanes;
 pub mod link;
 pub mod log;
 pub mod merkle;

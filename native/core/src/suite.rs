@@ -1,14 +1,10 @@
 //! The two hash suites and the roles a hash is taken in. FORMAT.md, "Hashing".
 use std::sync::LazyLock;
 
-use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use sha2::block_api::compress256;
 
-/// A hash value.
-pub type Digest = [u8; 32];
-
-/// Every hashed input is a whole number of these many bytes.
-pub const UNIT: usize = 64;
+use crate::lanes::{Begun, Mode, Path, by_length, digest_of};
+pub use crate::lanes::{Digest, UNIT};
 
 /// How a flow is hashed; fixed when the flow begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,18 +94,19 @@ impl Role {
 
 /// What hashing in a role starts from: computed once, so that no hash pays for its context.
 struct Start {
-    midstate: [u32; 8],
-    key: ContextKey,
+    midstate: Begun,
+    mode: Mode,
 }
 
 impl Start {
     fn of(role: Role) -> Start {
         let tag: Digest = <sha2::Sha256 as sha2::Digest>::digest(role.context()).into();
-        let mut midstate = SHA256_INITIAL;
-        compress256(&mut midstate, &[joined(&tag, &tag)]);
+        let mut midstate = Begun::NOTHING;
+        compress256(&mut midstate.state, &[joined(&tag, &tag)]);
+        midstate.bytes = UNIT;
         Start {
             midstate,
-            key: hash_derive_key_context(role.context()),
+            mode: Mode::derive_key(role.context()),
         }
     }
 }
@@ -137,18 +134,32 @@ pub fn hash(suite: Suite, role: Role, parts: &[&[u8]]) -> Digest {
     }
 }
 
-/// H[role] of each input, in order, appended to `out`. All bulk hashing of this crate goes through here.
+/// H[role] of each input, in order, appended to `out`. All bulk hashing of this crate goes through here: inputs of equal
+/// length are hashed side by side.
 pub fn hash_each(suite: Suite, role: Role, inputs: &[&[u8]], out: &mut Vec<Digest>) {
-    out.reserve(inputs.len());
+    hash_each_by(Path::fastest(), suite, role, inputs, out);
+}
+
+/// `hash_each` by one of the ways to take SHA-256; the digests are the same by all.
+pub fn hash_each_by(path: Path, suite: Suite, role: Role, inputs: &[&[u8]], out: &mut Vec<Digest>) {
     let start = start(role);
-    match suite {
-        Suite::Sha256 => out.extend(inputs.iter().map(|input| sha256(start, &[input]))),
-        Suite::Blake3 => out.extend(inputs.iter().map(|input| blake3(start, &[input]))),
-    }
+    let first = out.len();
+    out.resize(first + inputs.len(), [0; 32]);
+    by_length(inputs, out.get_mut(first..).unwrap_or_default(), |inputs, out| {
+        if inputs.iter().any(|input| !input.len().is_multiple_of(UNIT)) {
+            for (input, digest) in inputs.iter().zip(out) {
+                *digest = hash(suite, role, &[input]);
+            }
+        } else if suite == Suite::Blake3 {
+            start.mode.class(inputs, out);
+        } else {
+            start.midstate.class(path, inputs, out);
+        }
+    });
 }
 
 fn blake3(start: &Start, parts: &[&[u8]]) -> Digest {
-    let mut hasher = blake3::Hasher::new_from_context_key(&start.key);
+    let mut hasher = start.mode.hasher();
     let mut length = 0;
     for part in parts {
         hasher.update(part);
@@ -161,12 +172,12 @@ fn blake3(start: &Start, parts: &[&[u8]]) -> Digest {
 }
 
 fn sha256(start: &Start, parts: &[&[u8]]) -> Digest {
-    let mut state = start.midstate;
+    let mut state = start.midstate.state;
     let mut open = Open {
         block: [0; UNIT],
         filled: 0,
     };
-    let mut length = UNIT; // T ‖ T, in the midstate
+    let mut length = start.midstate.bytes;
     for part in parts {
         open.take(&mut state, part);
         length += part.len();
@@ -216,15 +227,6 @@ impl Open {
     }
 }
 
-fn digest_of(state: [u32; 8]) -> Digest {
-    let mut digest = [0; 32];
-    let (words, _) = digest.as_chunks_mut::<4>();
-    for (word, value) in words.iter_mut().zip(state) {
-        *word = value.to_be_bytes();
-    }
-    digest
-}
-
 fn joined(left: &Digest, right: &Digest) -> [u8; UNIT] {
     let mut block = [0; UNIT];
     let (a, b) = block.split_at_mut(32);
@@ -234,11 +236,6 @@ fn joined(left: &Digest, right: &Digest) -> [u8; UNIT] {
 }
 
 static ZEROS: [u8; UNIT] = [0; UNIT];
-
-/// FIPS 180-4, 5.3.3.
-const SHA256_INITIAL: [u32; 8] = [
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-];
 
 #[cfg(test)]
 mod tests {

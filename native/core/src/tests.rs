@@ -1,5 +1,6 @@
 //! Tests of the whole: vectors, tampering, and properties over both.
 mod clinic;
+mod lanes;
 mod properties;
 mod settling;
 mod tampering;
