@@ -179,6 +179,7 @@ pub struct Container<'a> {
     kind: Kind,
     hash: &'a Digest,
     genesis_record: &'a [u8],
+    genesis: Genesis,
     header: Header,
     seams: Seams,
     frames: &'a [u8],
@@ -257,6 +258,7 @@ impl<'a> Container<'a> {
             kind,
             hash,
             genesis_record,
+            genesis,
             header,
             seams,
             frames,
@@ -290,8 +292,8 @@ impl<'a> Container<'a> {
     }
 
     /// The genesis record, decoded.
-    pub fn genesis(&self) -> Result<Genesis, Malformed> {
-        Genesis::decode(self.genesis_record)
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
     }
 
     /// The header as recorded.

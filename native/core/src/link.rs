@@ -1,15 +1,20 @@
 //! What binds an event to its neighbours. FORMAT.md, "Ids".
 use crate::suite::{Digest, Role, Suite, hash};
 
+/// What Iₙ is the hash of, part by part.
+pub(crate) type Linked = [Digest; 8];
+
+/// What Iₙ is the hash of: the three ids before it, oldest first, and Eₙ … Eₙ₊₃.
+pub(crate) fn linked(genesis: &Digest, before: &[Digest; 3], hashes: &[Digest; 4]) -> Linked {
+    let [third, second, first] = *before;
+    let [own, next, next2, next3] = *hashes;
+    [*genesis, first, second, third, own, next, next2, next3]
+}
+
 /// Iₙ of the three ids before it, oldest first, and Eₙ … Eₙ₊₃.
 pub fn link(suite: Suite, genesis: &Digest, before: &[Digest; 3], hashes: &[Digest; 4]) -> Digest {
-    let [third, second, first] = before;
-    let [own, next, next2, next3] = hashes;
-    hash(
-        suite,
-        Role::Link,
-        &[genesis, first, second, third, own, next, next2, next3],
-    )
+    let input = linked(genesis, before, hashes);
+    hash(suite, Role::Link, &[input.as_flattened()])
 }
 
 /// Pₙ of Iₙ₋₃ and Eₙ₋₂, Eₙ₋₁, Eₙ.

@@ -11,6 +11,7 @@ mod edge;
 mod events;
 mod fault;
 mod fit;
+mod group;
 mod layers;
 mod order;
 mod piece;
@@ -20,7 +21,7 @@ mod view;
 pub use edge::Edge;
 pub use fault::{Datum, Fault, FaultClass};
 
-use piece::Piece;
+use piece::{Context, Piece};
 use run::Linking;
 
 /// Where the containers come from.
@@ -31,6 +32,11 @@ pub trait Source: Sync {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How long one is, as far as that is known before it is read.
+    fn size(&self, _index: usize) -> usize {
+        0
     }
 
     /// The bytes of one, read into `buffer` or borrowed from the source. It may be asked for more than once.
@@ -45,6 +51,10 @@ pub struct ReadFault;
 impl<T: AsRef<[u8]> + Sync> Source for [T] {
     fn len(&self) -> usize {
         <[T]>::len(self)
+    }
+
+    fn size(&self, index: usize) -> usize {
+        self.get(index).map_or(0, |bytes| bytes.as_ref().len())
     }
 
     fn read<'a>(&'a self, index: usize, _: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
@@ -151,15 +161,18 @@ pub fn verify<S: Source + ?Sized>(
     control: &dyn Control,
     max_faults: usize,
 ) -> Verdict {
-    let work: Vec<(&Run, usize)> = runs
+    let work: Vec<Context> = runs
         .iter()
-        .flat_map(|run| run.pieces.clone().map(move |index| (run, index)))
-        .collect();
-    let pieces: Vec<Piece> = work
-        .par_iter()
-        .map_init(Vec::new, |buffer, (run, index)| {
-            Piece::of(source, run, *index, control, max_faults, buffer)
+        .flat_map(|run| {
+            run.pieces
+                .clone()
+                .map(move |index| Context::new(run, index, control, max_faults))
         })
+        .collect();
+    let pieces: Vec<Piece> = group::cut(source, &work)
+        .into_par_iter()
+        .map_init(Vec::new, |buffers, group| group::check(source, group, buffers))
+        .flatten_iter()
         .collect();
     let mut verdict = Verdict {
         stopped: control.stopped(),

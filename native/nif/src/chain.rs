@@ -360,12 +360,12 @@ fn tail<'a>(
 #[rustler::nif]
 fn header<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
     let container = container.as_slice();
-    match Container::decode(container).and_then(|container| Ok((container.genesis()?, container))) {
-        Ok((genesis, container)) => {
-            let (header, seams) = (container.header(), container.seams());
+    match Container::decode(container) {
+        Ok(container) => {
+            let (genesis, header, seams) = (container.genesis(), container.header(), container.seams());
             let flow = (
                 suite_atom(header.suite),
-                genesis.flow,
+                &genesis.flow,
                 binary(env, container.genesis_record()),
             );
             let placed = (

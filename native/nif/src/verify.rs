@@ -92,6 +92,14 @@ impl Source for Pieces<'_> {
         self.0.len()
     }
 
+    fn size(&self, i: usize) -> usize {
+        match self.0.get(i) {
+            Some(Piece::Bytes(bytes)) => bytes.len(),
+            Some(Piece::Range { length, .. }) => *length,
+            None => 0,
+        }
+    }
+
     fn read<'a>(&'a self, i: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
         match self.0.get(i) {
             Some(Piece::Bytes(bytes)) => Ok(bytes),

@@ -1,17 +1,13 @@
 //! The events of a container, many at a time: bodies, frames, ids.
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::fault::{Datum, FaultClass, Found};
 use super::piece::Context;
 use super::view::{View, lookup};
 use crate::block::Body;
 use crate::event::{COMMITMENT_AT, Event, decode_salted_body};
-use crate::suite::{Digest, Role, hash, hash_each};
-
-/// So many events are checked at a time: enough to keep lanes full, few enough to share a great block among cores.
-const CHUNK: usize = 256;
+use crate::link::{Linked, linked};
+use crate::suite::{Digest, Role, Suite, hash, hash_each};
 
 /// What checking some of a container's events found.
 #[derive(Default)]
@@ -56,109 +52,178 @@ impl Part {
     }
 }
 
-impl View<'_> {
-    /// All events of the container, on all cores if there are many.
-    pub(super) fn all(&self, context: &Context<'_>) -> Part {
-        let count = self.container.count();
-        if count <= CHUNK {
-            return self.part(0..count, context);
-        }
-        let range = |chunk: usize| chunk * CHUNK..count.min((chunk + 1) * CHUNK);
-        let parts: Vec<Part> = (0..count.div_ceil(CHUNK))
-            .into_par_iter()
-            .map(|chunk| self.part(range(chunk), context))
-            .collect();
-        let mut all = Part::default();
-        parts.into_iter().for_each(|part| all.add(part));
-        all
-    }
+/// Some of a container's events.
+pub(super) struct Slice<'a> {
+    /// Which of the containers that are checked together.
+    pub of: usize,
+    pub part: Part,
+    view: &'a View<'a>,
+    context: &'a Context<'a>,
+    range: Range<usize>,
+    /// Events whose body is not what the frame's commitment says, with what it says.
+    bad_bodies: Vec<(usize, Digest)>,
+}
 
-    fn part(&self, range: Range<usize>, context: &Context<'_>) -> Part {
-        let mut part = Part::default();
-        if context.control.stopped() {
-            part.stopped = true;
-            return part;
+impl<'a> Slice<'a> {
+    pub(super) fn new(of: usize, view: &'a View<'a>, context: &'a Context<'a>, range: Range<usize>) -> Self {
+        Slice {
+            of,
+            part: Part::default(),
+            view,
+            context,
+            range,
+            bad_bodies: Vec::new(),
         }
-        let mut digests = Vec::with_capacity(range.len());
-        let bad_bodies = self.bodies(range.clone(), context, &mut part, &mut digests);
-        self.frames(range.clone(), &bad_bodies, &mut part, &mut digests);
-        if !self.container.is_tail() {
-            self.ids(range, &mut part, &mut digests);
-        }
-        part
     }
+}
 
-    /// Bodies against the commitments in the frames. Returns those that differ.
-    fn bodies(
-        &self,
-        range: Range<usize>,
-        context: &Context<'_>,
-        part: &mut Part,
-        digests: &mut Vec<Digest>,
-    ) -> Vec<(usize, Digest)> {
-        let mut shown = Vec::with_capacity(range.len());
-        for i in range {
-            match self.container.body(i) {
-                Body::Shown(body) => shown.push((i, body)),
-                Body::Erased | Body::Absent => {
-                    part.bodies_not_shown += 1;
-                    if context.run.expect.bodies {
-                        part.fault(i, FaultClass::BodyMissing, Datum::None, Datum::None);
-                    }
-                }
+/// Checks slices of containers of one suite, all of them side by side.
+pub(super) fn check_slices(suite: Suite, slices: &mut [Slice<'_>]) {
+    if slices.iter().any(|slice| slice.context.control.stopped()) {
+        return slices.iter_mut().for_each(|slice| slice.part.stopped = true);
+    }
+    let mut digests = Vec::with_capacity(slices.iter().map(|slice| slice.range.len()).sum());
+    bodies(suite, slices, &mut digests);
+    frames(suite, slices, &mut digests);
+    ids(suite, slices, &mut digests);
+}
+
+/// Bodies against the commitments in the frames.
+fn bodies(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
+    let mut shown = Vec::with_capacity(digests.capacity());
+    for slice in slices.iter_mut() {
+        let container = slice.view.container;
+        for i in slice.range.clone() {
+            match container.body(i) {
+                Body::Shown(body) => shown.push(body),
+                Body::Erased | Body::Absent => slice.not_shown(i),
             }
         }
-        let inputs: Vec<&[u8]> = shown.iter().map(|(_, body)| *body).collect();
-        digests.clear();
-        hash_each(self.container.header().suite, Role::Body, &inputs, digests);
-        let mut bad = Vec::new();
-        for ((i, body), digest) in shown.into_iter().zip(digests.iter()) {
-            let recorded = commitment_of(self.container.frame(i));
-            if recorded != *digest {
-                part.fault(i, FaultClass::Commitment, recorded, *digest);
-                bad.push((i, *digest));
-            } else if let Err(malformed) = decode_salted_body(body) {
-                part.fault(i, FaultClass::Format, malformed.at, Datum::None);
-            } else {
-                part.bodies_verified += 1;
+    }
+    digests.clear();
+    hash_each(suite, Role::Body, &shown, digests);
+    let mut made = shown.into_iter().zip(digests.iter());
+    for slice in slices {
+        let container = slice.view.container;
+        for i in slice.range.clone() {
+            if let Body::Shown(_) = container.body(i)
+                && let Some((body, digest)) = made.next()
+            {
+                slice.body(i, body, digest);
             }
         }
-        bad
+    }
+}
+
+/// Frames against the event hashes, and the rules for kinds.
+fn frames(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
+    let mut inputs = Vec::with_capacity(digests.capacity());
+    for slice in slices.iter() {
+        let container = slice.view.container;
+        inputs.extend(slice.range.clone().map(|i| container.frame(i)));
+    }
+    digests.clear();
+    hash_each(suite, Role::Event, &inputs, digests);
+    let mut made = inputs.into_iter().zip(digests.iter());
+    for slice in slices {
+        for (i, (frame, digest)) in slice.range.clone().zip(made.by_ref()) {
+            slice.frame(i, frame, digest);
+        }
+    }
+}
+
+/// So many links are put together at a time: they stay in the nearest cache.
+const LINKS: usize = 32;
+
+/// Blocks' ids against the values that they link.
+fn ids(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
+    digests.clear();
+    let mut linked = [[[0; 32]; 8]; LINKS];
+    let mut filled = 0;
+    let mut flush = |linked: &[Linked]| {
+        let mut inputs: [&[u8]; LINKS] = [&[]; LINKS];
+        inputs
+            .iter_mut()
+            .zip(linked)
+            .for_each(|(input, linked)| *input = linked.as_flattened());
+        let inputs = inputs.get(..linked.len()).unwrap_or_default();
+        hash_each(suite, Role::Link, inputs, digests);
+    };
+    for slice in slices.iter().filter(|slice| !slice.view.container.is_tail()) {
+        for i in slice.range.clone() {
+            if let Some(room) = linked.get_mut(filled) {
+                *room = slice.view.linked(i);
+            }
+            filled += 1;
+            if filled == LINKS {
+                flush(&linked);
+                filled = 0;
+            }
+        }
+    }
+    flush(linked.get(..filled).unwrap_or_default());
+    let mut made = digests.iter();
+    for slice in slices.iter_mut().filter(|slice| !slice.view.container.is_tail()) {
+        let recorded = slice
+            .view
+            .container
+            .ids()
+            .get(slice.range.clone())
+            .unwrap_or_default();
+        for ((i, id), digest) in slice.range.clone().zip(recorded).zip(made.by_ref()) {
+            if id != digest {
+                slice.part.bad_ids.push((i, *digest));
+            }
+        }
+    }
+}
+
+impl Slice<'_> {
+    fn not_shown(&mut self, i: usize) {
+        self.part.bodies_not_shown += 1;
+        if self.context.run.expect.bodies {
+            self.part
+                .fault(i, FaultClass::BodyMissing, Datum::None, Datum::None);
+        }
     }
 
-    /// Frames against the event hashes, and the rules for kinds.
-    fn frames(
-        &self,
-        range: Range<usize>,
-        bad_bodies: &[(usize, Digest)],
-        part: &mut Part,
-        digests: &mut Vec<Digest>,
-    ) {
-        let inputs: Vec<&[u8]> = range.clone().map(|i| self.container.frame(i)).collect();
-        digests.clear();
-        hash_each(self.container.header().suite, Role::Event, &inputs, digests);
-        for ((i, frame), digest) in range.zip(inputs).zip(digests.iter()) {
-            let recorded = self.hash(i as isize);
-            if recorded != *digest && !self.only_commitment_differs(frame, lookup(bad_bodies, i), &recorded) {
-                part.fault(i, FaultClass::EventHash, recorded, *digest);
-                part.bad_hashes.push((i, *digest));
+    fn body(&mut self, i: usize, body: &[u8], digest: &Digest) {
+        let recorded = commitment_of(self.view.container.frame(i));
+        if recorded != *digest {
+            self.part.fault(i, FaultClass::Commitment, recorded, *digest);
+            self.bad_bodies.push((i, *digest));
+        } else if let Err(malformed) = decode_salted_body(body) {
+            self.part.fault(i, FaultClass::Format, malformed.at, Datum::None);
+        } else {
+            self.part.bodies_verified += 1;
+        }
+    }
+
+    fn frame(&mut self, i: usize, frame: &[u8], digest: &Digest) {
+        let (view, part) = (self.view, &mut self.part);
+        let recorded = view.hash(i as isize);
+        if recorded != *digest && !view.only_commitment_differs(frame, lookup(&self.bad_bodies, i), &recorded)
+        {
+            part.fault(i, FaultClass::EventHash, recorded, *digest);
+            part.bad_hashes.push((i, *digest));
+            part.unsound.push(i);
+            return;
+        }
+        match Event::decode(frame) {
+            Ok(event) if event.closes() != view.must_close(i) => {
+                part.fault(i, FaultClass::Close, event.closes(), view.must_close(i));
+            }
+            Ok(_) => {}
+            Err(malformed) => {
+                let at = view.container.frame_offset(i) as u64 + malformed.at;
+                part.fault(i, FaultClass::Format, at, Datum::None);
                 part.unsound.push(i);
-                continue;
-            }
-            match Event::decode(frame) {
-                Ok(event) if event.closes() != self.must_close(i) => {
-                    part.fault(i, FaultClass::Close, event.closes(), self.must_close(i));
-                }
-                Ok(_) => {}
-                Err(malformed) => {
-                    let at = self.container.frame_offset(i) as u64 + malformed.at;
-                    part.fault(i, FaultClass::Format, at, Datum::None);
-                    part.unsound.push(i);
-                }
             }
         }
     }
+}
 
+impl View<'_> {
     /// With the commitment that the body has, the frame would be what its hash says: only the commitment was changed,
     /// which is named already.
     fn only_commitment_differs(&self, frame: &[u8], body: Option<Digest>, recorded: &Digest) -> bool {
@@ -178,26 +243,12 @@ impl View<'_> {
         self.container.header().closes && i + 1 == self.container.count()
     }
 
-    fn ids(&self, range: Range<usize>, part: &mut Part, digests: &mut Vec<Digest>) {
-        let mut linked: Vec<u8> = Vec::with_capacity(range.len() * 256);
-        for i in range.clone() {
-            let i = i as isize;
-            linked.extend_from_slice(&self.genesis);
-            for id in [self.id(i - 1), self.id(i - 2), self.id(i - 3)] {
-                linked.extend_from_slice(&id);
-            }
-            for hash in [self.hash(i), self.hash(i + 1), self.hash(i + 2), self.hash(i + 3)] {
-                linked.extend_from_slice(&hash);
-            }
-        }
-        let inputs: Vec<&[u8]> = linked.chunks_exact(256).collect();
-        digests.clear();
-        hash_each(self.container.header().suite, Role::Link, &inputs, digests);
-        for (i, digest) in range.zip(digests.iter()) {
-            if self.id(i as isize) != *digest {
-                part.bad_ids.push((i, *digest));
-            }
-        }
+    /// What the id of the i-th event is the hash of.
+    fn linked(&self, i: usize) -> Linked {
+        let i = i as isize;
+        let before = [self.id(i - 3), self.id(i - 2), self.id(i - 1)];
+        let hashes = [self.hash(i), self.hash(i + 1), self.hash(i + 2), self.hash(i + 3)];
+        linked(&self.genesis, &before, &hashes)
     }
 }
 

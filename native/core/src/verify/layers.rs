@@ -2,7 +2,7 @@
 use super::events::Part;
 use super::fault::FaultClass;
 use super::order::Order;
-use super::piece::Pair;
+use super::piece::{Pair, Whole};
 use super::view::{View, lookup};
 use crate::block::Header;
 use crate::merkle;
@@ -30,14 +30,14 @@ impl View<'_> {
     /// Ids, root, header and block hash. Returns the ids at fault with what they should be, and the block hash.
     pub(super) fn block(
         &self,
-        genesis: &Digest,
+        whole: &Whole,
         order: &Order,
         part: &mut Part,
     ) -> (Vec<(usize, Digest)>, bool, Pair) {
         let header = self.container.header();
         let bad_ids = self.bad_ids(part);
         let mut fixed = header.clone();
-        if let Some(root) = self.bad_root(&bad_ids) {
+        if let Some(root) = self.bad_root(whole.root, &bad_ids) {
             part.fault(0, FaultClass::Root, header.root, root);
             fixed.root = root;
         }
@@ -53,9 +53,9 @@ impl View<'_> {
                 header.last().min(3),
             );
         }
-        fixed.genesis = *genesis;
+        fixed.genesis = whole.genesis;
         let recorded = *self.container.hash();
-        let recomputed = header.digest();
+        let recomputed = whole.hash;
         let sound = recomputed == recorded || fixed.digest() == recorded;
         if sound {
             return (bad_ids, true, Pair::same(recorded));
@@ -88,9 +88,8 @@ impl View<'_> {
     }
 
     /// The root as it should be, if the recorded one fits neither the recorded ids nor the right ones.
-    fn bad_root(&self, bad_ids: &[(usize, Digest)]) -> Option<Digest> {
+    fn bad_root(&self, made: Digest, bad_ids: &[(usize, Digest)]) -> Option<Digest> {
         let Header { suite, root, .. } = *self.container.header();
-        let made = merkle::root(suite, self.container.ids())?;
         if made == root {
             return None;
         }

@@ -3,9 +3,8 @@ use super::events::Part;
 use super::fault::{FaultClass, Faults};
 use super::order::{Earlier, Order};
 use super::view::{View, lookup};
-use super::{Control, Run, Source};
-use crate::block::{Container, Header, Seams};
-use crate::genesis::Genesis;
+use super::{Control, Run};
+use crate::block::{Header, Seams};
 use crate::suite::Digest;
 use crate::wire::Malformed;
 
@@ -35,16 +34,24 @@ pub(super) struct Piece {
 }
 
 pub(super) enum State {
+    Unopened(Unopened),
+    Checked(Box<Checked>),
+}
+
+/// Why a container was not checked.
+#[derive(Clone, Copy)]
+pub(super) enum Unopened {
     Stopped,
     Unreadable,
     Malformed(Malformed),
-    Checked(Box<Checked>),
 }
 
 /// What a container is checked against.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub run: &'a Run,
+    /// Which of the source's containers.
+    pub index: usize,
     pub control: &'a dyn Control,
     pub most: usize,
     pub earlier: Earlier,
@@ -75,67 +82,8 @@ pub(super) struct Checked {
 }
 
 impl Piece {
-    pub fn of<S: Source + ?Sized>(
-        source: &S,
-        run: &Run,
-        index: usize,
-        control: &dyn Control,
-        most: usize,
-        buffer: &mut Vec<u8>,
-    ) -> Piece {
-        let earlier = Earlier {
-            when_max: None,
-            exact: false,
-        };
-        Piece::check(
-            source,
-            index,
-            &Context {
-                run,
-                control,
-                most,
-                earlier,
-                seams: None,
-                first: None,
-            },
-            buffer,
-        )
-    }
-
-    pub fn check<S: Source + ?Sized>(
-        source: &S,
-        index: usize,
-        context: &Context<'_>,
-        buffer: &mut Vec<u8>,
-    ) -> Piece {
-        if context.control.stopped() {
-            return Piece {
-                bytes: 0,
-                state: State::Stopped,
-            };
-        }
-        let Ok(bytes) = source.read(index, buffer) else {
-            return Piece {
-                bytes: 0,
-                state: State::Unreadable,
-            };
-        };
-        let length = bytes.len() as u64;
-        let state = match Container::decode(bytes) {
-            Err(malformed) => State::Malformed(malformed),
-            Ok(container) => match Checked::of(&container, context) {
-                None => State::Stopped,
-                Some(checked) => {
-                    context.control.advanced(container.count() as u64, length);
-                    State::Checked(Box::new(checked))
-                }
-            },
-        };
-        Piece { bytes: length, state }
-    }
-
     pub fn is_stopped(&self) -> bool {
-        matches!(self.state, State::Stopped)
+        matches!(self.state, State::Unopened(Unopened::Stopped))
     }
 
     pub fn checked(&self) -> Option<&Checked> {
@@ -146,35 +94,51 @@ impl Piece {
     }
 }
 
-impl Checked {
-    /// Checks a container; nothing if it was stopped.
-    fn of(container: &Container<'_>, context: &Context<'_>) -> Option<Checked> {
-        let mut part = Part::default();
-        let genesis = container.genesis().ok()?;
-        let view = View::of(container, &genesis, context, &mut part);
-        view.own_seams(&mut part);
-        let view = view.with_fillers();
-        part.add(view.all(context));
-        if part.stopped {
-            return None;
-        }
-        let order = view.order(context.earlier, &mut part);
-        let (bad_ids, sound, hash) = if container.is_tail() {
-            view.tail(&mut part);
-            (Vec::new(), true, Pair::same(*container.hash()))
-        } else {
-            view.block(&genesis.digest(), &order, &mut part)
+impl<'a> Context<'a> {
+    /// A container alone: nothing is known of its neighbours.
+    pub fn new(run: &'a Run, index: usize, control: &'a dyn Control, most: usize) -> Context<'a> {
+        let earlier = Earlier {
+            when_max: None,
+            exact: false,
         };
-        Some(view.summary(context, &genesis, part, order, bad_ids, sound, hash))
+        Context {
+            run,
+            index,
+            control,
+            most,
+            earlier,
+            seams: None,
+            first: None,
+        }
     }
 }
 
+/// What must be hashed of a container as a whole.
+pub(super) struct Whole {
+    /// G of the genesis record.
+    pub genesis: Digest,
+    /// The root over the recorded ids.
+    pub root: Digest,
+    /// The hash of the header.
+    pub hash: Digest,
+}
+
 impl View<'_> {
-    #[allow(clippy::too_many_arguments)]
+    /// What the container's events, checked, and its other layers make of it.
+    pub(super) fn checked(&self, context: &Context<'_>, mut part: Part, whole: &Whole) -> Checked {
+        let order = self.order(context.earlier, &mut part);
+        let (bad_ids, sound, hash) = if self.container.is_tail() {
+            self.tail(&mut part);
+            (Vec::new(), true, Pair::same(*self.container.hash()))
+        } else {
+            self.block(whole, &order, &mut part)
+        };
+        self.summary(context, part, order, bad_ids, sound, hash)
+    }
+
     fn summary(
         &self,
         context: &Context<'_>,
-        genesis: &Genesis,
         part: Part,
         mut order: Order,
         bad_ids: Vec<(usize, Digest)>,
@@ -206,7 +170,7 @@ impl View<'_> {
             tail: container.is_tail(),
             seams: *container.seams(),
             genesis: self.genesis,
-            foreign: header.genesis == self.genesis && genesis.flow != context.run.flow,
+            foreign: header.genesis == self.genesis && container.genesis().flow != context.run.flow,
             faults,
             sound,
             hash,

@@ -3,8 +3,8 @@ use super::edge::Reach;
 use super::fault::{Datum, FaultClass, Faults, Found};
 use super::fit::{Notes, Place, begins};
 use super::order::Earlier;
-use super::piece::{Checked, Context, Pair, Piece, State};
-use super::{Control, Edge, Fault, Run, Source};
+use super::piece::{Checked, Context, Pair, Piece, State, Unopened};
+use super::{Control, Edge, Fault, Run, Source, group};
 use crate::block::Seams;
 use crate::suite::Digest;
 
@@ -79,9 +79,11 @@ impl<S: Source + ?Sized> Linking<'_, S> {
         let mut faults = Faults::new(self.max_faults);
         for (index, piece) in self.pieces.iter().enumerate() {
             match &piece.state {
-                State::Stopped => {}
-                State::Unreadable => edge.lose(&mut faults, FaultClass::Read, Datum::None),
-                State::Malformed(malformed) => {
+                State::Unopened(Unopened::Stopped) => {}
+                State::Unopened(Unopened::Unreadable) => {
+                    edge.lose(&mut faults, FaultClass::Read, Datum::None)
+                }
+                State::Unopened(Unopened::Malformed(malformed)) => {
                     edge.lose(&mut faults, FaultClass::Format, malformed.at.into());
                 }
                 State::Checked(checked) => self.fit(&mut edge, checked, index, &mut faults),
@@ -168,26 +170,24 @@ impl<S: Source + ?Sized> Linking<'_, S> {
             return None;
         }
         let check = |seams: Option<Seams>, first: Option<u64>| {
-            let (run, control, most) = (self.run, self.control, self.max_faults);
+            let index = self.run.pieces.start + index;
             let context = Context {
-                run,
-                control,
-                most,
                 earlier,
                 seams,
                 first,
+                ..Context::new(self.run, index, self.control, self.max_faults)
             };
-            let index = self.run.pieces.start + index;
-            Piece::check(self.source, index, &context, &mut Vec::new())
+            group::check(self.source, &[context], &mut Vec::new()).pop()
         };
         let with_recorded = check(None, None);
         if !relink {
-            return Some(with_recorded);
+            return with_recorded;
         }
         let with_neighbours = check(Some(seams), Some(place.first));
-        let count = |piece: &Piece| piece.checked().map_or(u64::MAX, |checked| checked.faults.count());
+        let faults = |piece: &Piece| piece.checked().map(|checked| checked.faults.count());
+        let count = |piece: &Option<Piece>| piece.as_ref().and_then(faults).unwrap_or(u64::MAX);
         let better = count(&with_neighbours) < count(&with_recorded);
-        Some(if better { with_neighbours } else { with_recorded })
+        if better { with_neighbours } else { with_recorded }
     }
 
     /// The seams as the neighbours have them.

@@ -3,7 +3,6 @@ use super::events::Part;
 use super::fault::{Datum, FaultClass};
 use super::piece::Context;
 use crate::block::{Container, Seams};
-use crate::genesis::Genesis;
 use crate::link;
 use crate::suite::Digest;
 
@@ -93,13 +92,12 @@ impl View<'_> {
 impl<'a> View<'a> {
     pub(super) fn of(
         container: &'a Container<'a>,
-        genesis: &Genesis,
+        recomputed: Digest,
         context: &Context<'_>,
         part: &mut Part,
     ) -> View<'a> {
         let seams = context.seams.unwrap_or(*container.seams());
         let recorded = container.header().genesis;
-        let recomputed = genesis.digest();
         let first = context.first.unwrap_or(container.header().first);
         let view = View {
             container,
@@ -109,7 +107,7 @@ impl<'a> View<'a> {
             first,
         };
         if recorded == recomputed {
-            if genesis.flow != context.run.flow {
+            if container.genesis().flow != context.run.flow {
                 part.fault(0, FaultClass::Genesis, recorded, Datum::None);
             }
             return view;

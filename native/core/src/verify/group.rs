@@ -1,0 +1,178 @@
+//! Containers checked together: small ones fill the lanes between them, a great one by itself.
+use rayon::prelude::*;
+
+use super::Source;
+use super::events::{Part, Slice, check_slices};
+use super::piece::{Context, Piece, State, Unopened, Whole};
+use super::view::View;
+use crate::block::Container;
+use crate::merkle;
+use crate::suite::{Digest, Role, Suite, hash_each};
+
+/// Small containers are checked together up to so many bytes, which the cache holds beside what is made of them, ...
+const GROUP_BYTES: usize = 256 * 1024;
+/// ... and up to so many of them.
+const GROUP_COUNT: usize = 256;
+/// So many events are checked at a time: enough to keep lanes full, few enough to share a great block among cores.
+const CHUNK: usize = 512;
+
+/// Cuts the work, in its order, into what is checked together.
+pub(super) fn cut<'w, S: Source + ?Sized>(source: &S, work: &'w [Context<'w>]) -> Vec<&'w [Context<'w>]> {
+    let (mut bytes, mut count) = (0, 0);
+    work.chunk_by(|_, next| {
+        let size = source.size(next.index);
+        (bytes, count) = (bytes + size, count + 1);
+        let together = bytes <= GROUP_BYTES && count < GROUP_COUNT;
+        if !together {
+            (bytes, count) = (size, 0);
+        }
+        together
+    })
+    .collect()
+}
+
+/// Checks containers, each alone. `buffers` are for reading, and may be given again.
+pub(super) fn check<S: Source + ?Sized>(
+    source: &S,
+    group: &[Context<'_>],
+    buffers: &mut Vec<Vec<u8>>,
+) -> Vec<Piece> {
+    buffers.resize_with(buffers.len().max(group.len()), Vec::new);
+    let opened: Vec<(u64, Result<Container<'_>, Unopened>)> = group
+        .iter()
+        .zip(buffers)
+        .map(|(context, buffer)| open(source, context, buffer))
+        .collect();
+    let whole: Vec<(&Context<'_>, &Container<'_>)> = group
+        .iter()
+        .zip(&opened)
+        .filter_map(|(context, (_, opened))| Some((context, opened.as_ref().ok()?)))
+        .collect();
+    let mut states = whole
+        .chunk_by(|a, b| suite_of(a) == suite_of(b))
+        .flat_map(|alike| check_alike(alike.first().map_or(Suite::Sha256, suite_of), alike))
+        .collect::<Vec<State>>()
+        .into_iter();
+    let pieces = group.iter().zip(&opened).map(|(context, (bytes, opened))| {
+        let state = match opened {
+            Ok(_) => states.next().unwrap_or(State::Unopened(Unopened::Stopped)),
+            Err(unopened) => State::Unopened(*unopened),
+        };
+        if let State::Checked(checked) = &state {
+            context.control.advanced(u64::from(checked.header.count), *bytes);
+        }
+        Piece { bytes: *bytes, state }
+    });
+    pieces.collect()
+}
+
+fn suite_of((_, container): &(&Context<'_>, &Container<'_>)) -> Suite {
+    container.header().suite
+}
+
+fn open<'a, S: Source + ?Sized>(
+    source: &'a S,
+    context: &Context<'_>,
+    buffer: &'a mut Vec<u8>,
+) -> (u64, Result<Container<'a>, Unopened>) {
+    if context.control.stopped() {
+        return (0, Err(Unopened::Stopped));
+    }
+    match source.read(context.index, buffer) {
+        Ok(bytes) => (
+            bytes.len() as u64,
+            Container::decode(bytes).map_err(Unopened::Malformed),
+        ),
+        Err(_) => (0, Err(Unopened::Unreadable)),
+    }
+}
+
+/// Checks containers of one suite.
+fn check_alike(suite: Suite, group: &[(&Context<'_>, &Container<'_>)]) -> Vec<State> {
+    let records = group.iter().map(|(_, container)| container.genesis_record());
+    let genesis = digests(suite, Role::Flow, records);
+    let mut parts: Vec<Part> = Vec::with_capacity(group.len());
+    let views: Vec<View<'_>> = group
+        .iter()
+        .zip(&genesis)
+        .map(|((context, container), genesis)| {
+            let mut part = Part::default();
+            let view = View::of(container, *genesis, context, &mut part);
+            view.own_seams(&mut part);
+            parts.push(part);
+            view.with_fillers()
+        })
+        .collect();
+    for slice in checked_slices(suite, group, &views) {
+        if let Some(part) = parts.get_mut(slice.of) {
+            part.add(slice.part);
+        }
+    }
+    let wholes = wholes(suite, &views, genesis);
+    let checked = group.iter().zip(&views).zip(parts).zip(wholes);
+    checked
+        .map(|((((context, _), view), part), whole)| match part.stopped {
+            true => State::Unopened(Unopened::Stopped),
+            false => State::Checked(Box::new(view.checked(context, part, &whole))),
+        })
+        .collect()
+}
+
+fn digests<'a>(suite: Suite, role: Role, inputs: impl Iterator<Item = &'a [u8]>) -> Vec<Digest> {
+    let mut digests = Vec::new();
+    hash_each(suite, role, &inputs.collect::<Vec<_>>(), &mut digests);
+    digests
+}
+
+/// All events of the containers, checked on all cores if there are many.
+fn checked_slices<'a>(
+    suite: Suite,
+    group: &[(&'a Context<'a>, &Container<'_>)],
+    views: &'a [View<'a>],
+) -> Vec<Slice<'a>> {
+    let mut chunks: Vec<Vec<Slice<'a>>> = vec![Vec::new()];
+    let mut room = CHUNK;
+    for (of, (view, (context, container))) in views.iter().zip(group).enumerate() {
+        let mut from = 0;
+        while from < container.count() {
+            if room == 0 {
+                chunks.push(Vec::new());
+                room = CHUNK;
+            }
+            let to = container.count().min(from + room);
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.push(Slice::new(of, view, context, from..to));
+            }
+            (room, from) = (room - (to - from), to);
+        }
+    }
+    if let [chunk] = chunks.as_mut_slice() {
+        check_slices(suite, chunk);
+    } else {
+        chunks.par_iter_mut().for_each(|chunk| check_slices(suite, chunk));
+    }
+    chunks.into_iter().flatten().collect()
+}
+
+/// What of each container is hashed as a whole. Of a tail, that is its genesis record alone.
+fn wholes(suite: Suite, views: &[View<'_>], genesis: Vec<Digest>) -> Vec<Whole> {
+    let blocks = || {
+        views
+            .iter()
+            .map(|view| view.container)
+            .filter(|block| !block.is_tail())
+    };
+    let ids: Vec<&[Digest]> = blocks().map(Container::ids).collect();
+    let headers: Vec<_> = blocks().map(|block| block.header().encode()).collect();
+    let mut roots = merkle::roots(suite, &ids).into_iter().flatten();
+    let mut hashes = digests(suite, Role::Block, headers.iter().map(<[u8; _]>::as_slice)).into_iter();
+    let whole = |(view, genesis): (&View<'_>, Digest)| {
+        let next = |of: &mut dyn Iterator<Item = Digest>| match view.container.is_tail() {
+            true => [0; 32],
+            false => of.next().unwrap_or_default(),
+        };
+        let (root, hash) = (next(&mut roots), next(&mut hashes));
+        Whole { genesis, root, hash }
+    };
+    views.iter().zip(genesis).map(whole).collect()
+}
