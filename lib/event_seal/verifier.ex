@@ -8,8 +8,10 @@ defmodule EventSeal.Verifier do
 
   alias EventSeal.{Chain, Error, Fault, Heads, Record, Store, Verdict, Verification}
 
-  # As much as one native call is given: large enough to be cheap, small enough to keep memory and progress in bounds.
+  # As much as one native call is given: large enough to be cheap, small enough to keep memory in bounds. What lies in a
+  # file is read by the call itself, a little at a time, so it weighs less than what lies in memory.
   @batch_bytes 32 * 1024 * 1024
+  @file_weight 16
   @batch_flows 2_000
   @page 1_000
   @unreadable [:corrupt, :malformed, :storage]
@@ -144,7 +146,7 @@ defmodule EventSeal.Verifier do
 
   # One that is lost is one that cannot be read: a fault where it should stand, and its neighbours are checked all the same.
   defp piece({:binary, bytes} = at), do: {byte_size(bytes), at}
-  defp piece({:file, _path, _offset, length} = at), do: {length, at}
+  defp piece({:file, _path, _offset, length} = at), do: {div(length, @file_weight), at}
   defp piece(:lost), do: {1, {:file, "", 0, 1}}
 
   defp settled(head), do: head.fixed + Enum.count(head.entries, fn {_, stage, _, _} -> stage == :tail end)

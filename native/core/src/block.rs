@@ -1,6 +1,6 @@
 //! Packed containers: sealed blocks and tails. FORMAT.md, "Packed container".
 use crate::event::Event;
-use crate::genesis::{Genesis, WINDOW};
+use crate::genesis::{Genesis, Record, WINDOW};
 use crate::suite::{Digest, Role, Suite, UNIT, hash};
 use crate::wire::{LIMIT, Malformed, Reader, is_zero, padded};
 
@@ -179,7 +179,7 @@ pub struct Container<'a> {
     kind: Kind,
     hash: &'a Digest,
     genesis_record: &'a [u8],
-    genesis: Genesis,
+    genesis: Record<'a>,
     header: Header,
     seams: Seams,
     frames: &'a [u8],
@@ -226,7 +226,7 @@ impl<'a> Container<'a> {
         let length = Genesis::record_length(bytes.get(PREAMBLE..).unwrap_or_default())
             .map_err(|malformed| malformed.within(PREAMBLE))?;
         let genesis_record = reader.take(length, "genesis")?;
-        let genesis = Genesis::decode(genesis_record).map_err(|malformed| malformed.within(PREAMBLE))?;
+        let genesis = Record::decode(genesis_record).map_err(|malformed| malformed.within(PREAMBLE))?;
         let header_at = reader.at();
         let header = Header::decode(&mut reader)?;
         if header.suite != genesis.suite {
@@ -291,9 +291,9 @@ impl<'a> Container<'a> {
         self.genesis_record
     }
 
-    /// The genesis record, decoded.
-    pub fn genesis(&self) -> &Genesis {
-        &self.genesis
+    /// The flow's id.
+    pub fn flow(&self) -> &'a str {
+        self.genesis.flow
     }
 
     /// The header as recorded.

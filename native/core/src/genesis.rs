@@ -49,21 +49,12 @@ impl Genesis {
 
     /// Reads a genesis record, strictly.
     pub fn decode(record: &[u8]) -> Result<Genesis, Malformed> {
-        let mut reader = Reader::new(record);
-        let suite = Suite::from_u8(reader.u8("suite")?).ok_or(Malformed::new(0, "suite"))?;
-        if reader.u8("window")? != WINDOW {
-            return Err(Malformed::new(1, "window"));
-        }
-        let created_at = reader.time("created_at")?;
-        let nonce = *reader.array("nonce")?;
-        let flow = reader.text(1, FLOW_MAX, "flow")?.to_owned();
-        reader.zeros_to_unit(0)?;
-        reader.end()?;
+        let record = Record::decode(record)?;
         Ok(Genesis {
-            suite,
-            created_at,
-            nonce,
-            flow,
+            suite: record.suite,
+            created_at: record.created_at,
+            nonce: *record.nonce,
+            flow: record.flow.to_owned(),
         })
     }
 
@@ -78,6 +69,37 @@ impl Genesis {
     /// G.
     pub fn digest(&self) -> Digest {
         hash(self.suite, Role::Flow, &[&self.encode()])
+    }
+}
+
+/// A genesis record, read in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub suite: Suite,
+    pub created_at: i64,
+    pub nonce: &'a [u8; 16],
+    pub flow: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// Reads a genesis record, strictly.
+    pub(crate) fn decode(record: &'a [u8]) -> Result<Record<'a>, Malformed> {
+        let mut reader = Reader::new(record);
+        let suite = Suite::from_u8(reader.u8("suite")?).ok_or(Malformed::new(0, "suite"))?;
+        if reader.u8("window")? != WINDOW {
+            return Err(Malformed::new(1, "window"));
+        }
+        let created_at = reader.time("created_at")?;
+        let nonce = reader.array("nonce")?;
+        let flow = reader.text(1, FLOW_MAX, "flow")?;
+        reader.zeros_to_unit(0)?;
+        reader.end()?;
+        Ok(Record {
+            suite,
+            created_at,
+            nonce,
+            flow,
+        })
     }
 }
 

@@ -21,7 +21,8 @@ mod view;
 pub use edge::Edge;
 pub use fault::{Datum, Fault, FaultClass};
 
-use piece::{Context, Piece};
+use group::Outcome;
+use piece::Context;
 use run::Linking;
 
 /// Where the containers come from.
@@ -169,30 +170,28 @@ pub fn verify<S: Source + ?Sized>(
                 .map(move |index| Context::new(run, index, control, max_faults))
         })
         .collect();
-    let pieces: Vec<Piece> = group::cut(source, &work)
+    let outcomes: Vec<Outcome> = group::cut(source, &work)
         .into_par_iter()
-        .map_init(Vec::new, |buffers, group| group::check(source, group, buffers))
+        .map_init(Vec::new, |buffers, group| group::outcomes(source, group, buffers))
         .flatten_iter()
         .collect();
+    let mut outcomes = outcomes.into_iter();
     let mut verdict = Verdict {
         stopped: control.stopped(),
         ..Verdict::default()
     };
-    let mut rest = pieces.as_slice();
     for run in runs {
-        let (own, others) = rest.split_at(run.pieces.len().min(rest.len()));
-        rest = others;
-        verdict.stopped |= own.iter().any(Piece::is_stopped);
-        verdict.add(
-            Linking {
-                source,
-                run,
-                pieces: own,
-                control,
-                max_faults,
+        let mut pieces = Vec::new();
+        let mut linked = None;
+        while pieces.len() < run.pieces.len() && linked.is_none() {
+            match outcomes.next() {
+                Some(Outcome::Linked(whole)) => linked = Some(whole),
+                Some(Outcome::Piece(piece)) => pieces.push(piece),
+                None => break,
             }
-            .link(),
-        );
+        }
+        let link = || Linking::new(source, run, &pieces, control, max_faults).link();
+        verdict.add(linked.unwrap_or_else(link));
     }
     verdict.faults.truncate(max_faults);
     verdict
@@ -201,15 +200,14 @@ pub fn verify<S: Source + ?Sized>(
 impl Verdict {
     fn add(&mut self, run: run::Linked) {
         self.flows += u64::from(run.begun);
-        for piece in run.counted {
-            self.blocks += piece.blocks;
-            self.events += piece.fixed + piece.provisional;
-            self.fixed += piece.fixed;
-            self.provisional += piece.provisional;
-            self.bodies_verified += piece.bodies_verified;
-            self.bodies_not_shown += piece.bodies_not_shown;
-            self.bytes += piece.bytes;
-        }
+        self.stopped |= run.stopped;
+        self.blocks += run.counted.blocks;
+        self.events += run.counted.fixed + run.counted.provisional;
+        self.fixed += run.counted.fixed;
+        self.provisional += run.counted.provisional;
+        self.bodies_verified += run.counted.bodies_verified;
+        self.bodies_not_shown += run.counted.bodies_not_shown;
+        self.bytes += run.counted.bytes;
         self.fault_count += run.fault_count;
         self.faults.extend(run.faults);
         self.edges.push(run.edge);

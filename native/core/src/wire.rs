@@ -146,8 +146,9 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let length = usize::from(self.u16(what)?);
         let bytes = self.take(length, what)?;
+        let plain = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
         match std::str::from_utf8(bytes) {
-            Ok(text) if (min..=max).contains(&length) && !has_control(text) => Ok(text),
+            Ok(text) if (min..=max).contains(&length) && (plain || !has_control(text)) => Ok(text),
             _ => Err(Malformed::new(at, what)),
         }
     }

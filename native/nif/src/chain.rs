@@ -362,10 +362,10 @@ fn header<'a>(env: Env<'a>, container: Binary<'a>) -> Term<'a> {
     let container = container.as_slice();
     match Container::decode(container) {
         Ok(container) => {
-            let (genesis, header, seams) = (container.genesis(), container.header(), container.seams());
+            let (header, seams) = (container.header(), container.seams());
             let flow = (
                 suite_atom(header.suite),
-                &genesis.flow,
+                container.flow(),
                 binary(env, container.genesis_record()),
             );
             let placed = (

@@ -297,7 +297,7 @@ fn a_container_has_the_views_that_its_successor_needs() {
             block.last_hashes(),
             [flow.hash(last - 2), flow.hash(last - 1), flow.hash(last)]
         );
-        assert_eq!(block.genesis().flow, FLOW);
+        assert_eq!(block.flow(), FLOW);
         assert_eq!(
             block.event(block.count() - 1).unwrap().when,
             WHENS[last as usize - 1]

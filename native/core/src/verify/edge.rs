@@ -1,11 +1,17 @@
 //! What a flow's next container must fit on to.
+use std::ops::{Deref, DerefMut};
+
 use super::piece::Pair;
 use crate::suite::Digest;
 use crate::wire::{Malformed, Reader, pad};
 
 /// Where the verification of a flow stands between two containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edge {
+pub struct Edge(Box<Standing>);
+
+/// What an edge holds; in a box, since few runs have one to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
     /// What is known of the events before.
     pub(super) reach: Reach,
     /// The flow's genesis hash, once a container showed it.
@@ -58,10 +64,24 @@ const NOTHING: Pair = Pair {
     recomputed: [0; 32],
 };
 
+impl Deref for Edge {
+    type Target = Standing;
+
+    fn deref(&self) -> &Standing {
+        &self.0
+    }
+}
+
+impl DerefMut for Edge {
+    fn deref_mut(&mut self) -> &mut Standing {
+        &mut self.0
+    }
+}
+
 impl Edge {
     /// Before a flow's first event, or (`alone`) before anything that is known of it.
     pub(super) fn start(alone: bool) -> Edge {
-        Edge {
+        Edge(Box::new(Standing {
             reach: if alone { Reach::Unknown } else { Reach::Begin },
             genesis: None,
             height: (!alone).then_some(0),
@@ -78,7 +98,7 @@ impl Edge {
             epoch: 0,
             closed: false,
             tail: false,
-        }
+        }))
     }
 
     /// The last position seen.
@@ -171,7 +191,7 @@ impl Edge {
         }
         reader.zeros_to_unit(0)?;
         reader.end()?;
-        Ok(Edge {
+        Ok(Edge(Box::new(Standing {
             reach,
             genesis,
             height,
@@ -188,6 +208,6 @@ impl Edge {
             epoch,
             closed,
             tail,
-        })
+        })))
     }
 }

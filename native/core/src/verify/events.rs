@@ -245,6 +245,12 @@ impl View<'_> {
 
     /// What the id of the i-th event is the hash of.
     fn linked(&self, i: usize) -> Linked {
+        // In a container's midst, where all stands side by side.
+        let (ids, hashes) = (self.container.ids(), self.container.hashes());
+        let before = i.checked_sub(3).and_then(|from| ids.get(from..)?.first_chunk());
+        if let (Some(before), Some(hashes)) = (before, hashes.get(i..).and_then(<[Digest]>::first_chunk)) {
+            return linked(&self.genesis, before, hashes);
+        }
         let i = i as isize;
         let before = [self.id(i - 3), self.id(i - 2), self.id(i - 1)];
         let hashes = [self.hash(i), self.hash(i + 1), self.hash(i + 2), self.hash(i + 3)];

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use super::Source;
 use super::events::{Part, Slice, check_slices};
 use super::piece::{Context, Piece, State, Unopened, Whole};
+use super::run::{Linked, Linking};
 use super::view::View;
 use crate::block::Container;
 use crate::merkle;
@@ -29,6 +30,36 @@ pub(super) fn cut<'w, S: Source + ?Sized>(source: &S, work: &'w [Context<'w>]) -
         together
     })
     .collect()
+}
+
+/// What came of a group, in its order.
+pub(super) enum Outcome {
+    /// A run that lies in the group as a whole.
+    Linked(Linked),
+    /// A piece of a run that does not.
+    Piece(Piece),
+}
+
+/// Checks a group, and links those of its runs that are whole, so that what is known of a piece is not kept for long.
+pub(super) fn outcomes<S: Source + ?Sized>(
+    source: &S,
+    group: &[Context<'_>],
+    buffers: &mut Vec<Vec<u8>>,
+) -> Vec<Outcome> {
+    let mut pieces = check(source, group, buffers).into_iter();
+    let mut outcomes = Vec::with_capacity(group.len());
+    for own in group.chunk_by(|a, b| std::ptr::eq(a.run, b.run)) {
+        let pieces = pieces.by_ref().take(own.len());
+        match own {
+            [context, ..] if own.len() == context.run.pieces.len() => {
+                let pieces: Vec<Piece> = pieces.collect();
+                let linking = Linking::new(source, context.run, &pieces, context.control, context.most);
+                outcomes.push(Outcome::Linked(linking.link()));
+            }
+            _ => outcomes.extend(pieces.map(Outcome::Piece)),
+        }
+    }
+    outcomes
 }
 
 /// Checks containers, each alone. `buffers` are for reading, and may be given again.

@@ -1,4 +1,6 @@
 //! One container, checked alone.
+use std::ops::{Deref, Range};
+
 use super::events::Part;
 use super::fault::{FaultClass, Faults};
 use super::order::{Earlier, Order};
@@ -25,6 +27,30 @@ impl Pair {
 
     pub fn admits(&self, digest: &Digest) -> bool {
         self.recorded == *digest || self.recomputed == *digest
+    }
+}
+
+/// Up to three of a container's values, from one of its ends.
+#[derive(Clone, Copy)]
+pub(super) struct Three {
+    pairs: [Pair; 3],
+    count: usize,
+}
+
+impl Three {
+    fn of(range: Range<usize>, pair: impl Fn(usize) -> Pair) -> Three {
+        let count = range.len().min(3);
+        let mut pairs = [Pair::same([0; 32]); 3];
+        pairs.iter_mut().zip(range).for_each(|(room, i)| *room = pair(i));
+        Three { pairs, count }
+    }
+}
+
+impl Deref for Three {
+    type Target = [Pair];
+
+    fn deref(&self) -> &[Pair] {
+        self.pairs.get(..self.count).unwrap_or_default()
     }
 }
 
@@ -73,9 +99,9 @@ pub(super) struct Checked {
     /// The block hash holds, or would if a field were not at fault that is named.
     pub sound: bool,
     pub hash: Pair,
-    pub first_hashes: Vec<Pair>,
-    pub last_hashes: Vec<Pair>,
-    pub last_ids: Vec<Pair>,
+    pub first_hashes: Three,
+    pub last_hashes: Three,
+    pub last_ids: Three,
     pub bodies_verified: u64,
     pub bodies_not_shown: u64,
     pub order: Order,
@@ -170,13 +196,13 @@ impl View<'_> {
             tail: container.is_tail(),
             seams: *container.seams(),
             genesis: self.genesis,
-            foreign: header.genesis == self.genesis && container.genesis().flow != context.run.flow,
+            foreign: header.genesis == self.genesis && container.flow() != context.run.flow,
             faults,
             sound,
             hash,
-            first_hashes: (0..count.min(3)).map(hash_at).collect(),
-            last_hashes: (count.saturating_sub(3)..count).map(hash_at).collect(),
-            last_ids: (count.saturating_sub(3)..count).map(id_at).collect(),
+            first_hashes: Three::of(0..count.min(3), hash_at),
+            last_hashes: Three::of(count.saturating_sub(3)..count, hash_at),
+            last_ids: Three::of(count.saturating_sub(3)..count, id_at),
             bodies_verified: part.bodies_verified,
             bodies_not_shown: part.bodies_not_shown,
             order,

@@ -19,13 +19,14 @@ pub(super) struct Linking<'a, S: ?Sized> {
 /// What came of a run.
 pub(super) struct Linked {
     pub begun: bool,
-    pub counted: Vec<Counted>,
+    pub stopped: bool,
+    pub counted: Counted,
     pub faults: Vec<Fault>,
     pub fault_count: u64,
     pub edge: Option<Edge>,
 }
 
-/// What a piece adds to the verdict's counts.
+/// What a run adds to the verdict's counts.
 #[derive(Default)]
 pub(super) struct Counted {
     pub blocks: u64,
@@ -37,34 +38,47 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    fn of(piece: &Piece) -> Counted {
-        let bytes = Counted {
-            bytes: piece.bytes,
-            ..Counted::default()
-        };
-        let Some(checked) = piece.checked() else {
-            return bytes;
-        };
+    fn add(&mut self, piece: &Piece) {
+        self.bytes += piece.bytes;
+        let Some(checked) = piece.checked() else { return };
         let events = u64::from(checked.header.count);
-        let (fixed, provisional) = if checked.tail { (0, events) } else { (events, 0) };
-        Counted {
-            blocks: u64::from(!checked.tail),
-            fixed,
-            provisional,
-            bodies_verified: checked.bodies_verified,
-            bodies_not_shown: checked.bodies_not_shown,
-            ..bytes
+        if checked.tail {
+            self.provisional += events;
+        } else {
+            self.blocks += 1;
+            self.fixed += events;
         }
+        self.bodies_verified += checked.bodies_verified;
+        self.bodies_not_shown += checked.bodies_not_shown;
     }
 }
 
-impl<S: Source + ?Sized> Linking<'_, S> {
+impl<'a, S: Source + ?Sized> Linking<'a, S> {
+    pub fn new(
+        source: &'a S,
+        run: &'a Run,
+        pieces: &'a [Piece],
+        control: &'a dyn Control,
+        max_faults: usize,
+    ) -> Self {
+        Linking {
+            source,
+            run,
+            pieces,
+            control,
+            max_faults,
+        }
+    }
+
     pub fn link(&self) -> Linked {
-        let counted: Vec<Counted> = self.pieces.iter().map(Counted::of).collect();
+        let mut counted = Counted::default();
+        self.pieces.iter().for_each(|piece| counted.add(piece));
+        let stopped = self.pieces.iter().any(Piece::is_stopped);
         let begun = self.run.from.is_none();
-        if self.pieces.iter().any(Piece::is_stopped) {
+        if stopped {
             return Linked {
                 begun,
+                stopped,
                 counted,
                 faults: Vec::new(),
                 fault_count: 0,
@@ -100,6 +114,7 @@ impl<S: Source + ?Sized> Linking<'_, S> {
             .collect();
         Linked {
             begun,
+            stopped,
             counted,
             faults,
             fault_count,

@@ -107,7 +107,7 @@ impl<'a> View<'a> {
             first,
         };
         if recorded == recomputed {
-            if container.genesis().flow != context.run.flow {
+            if container.flow() != context.run.flow {
                 part.fault(0, FaultClass::Genesis, recorded, Datum::None);
             }
             return view;
