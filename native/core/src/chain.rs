@@ -2,9 +2,13 @@
 use crate::block::Container;
 use crate::event::{Event, FLAGS_AT, LATE};
 use crate::genesis::Genesis;
-use crate::link::{link, provisional};
-use crate::suite::{Digest, Role, Suite, hash_each};
+use crate::link::{Linked, linked, provided};
+use crate::suite::{Digest, Suite};
 use crate::wire::{LIMIT, Malformed, Reader};
+
+mod many;
+
+pub use many::{Settling, settle_many};
 
 /// Where a flow stands after its last settled event: all that settling the next one needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub struct Links {
 }
 
 /// What settling made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// The settled events, in order.
     pub entries: Vec<SettledEvent>,
@@ -280,12 +284,34 @@ impl Links {
         })
     }
 
-    /// Moves on by one event; `out` gets the id that is known by it, if it was not known before.
-    fn advance(&mut self, own: Digest, ids: &mut Vec<Digest>) -> Digest {
+    /// What the id is the hash of that an event makes known whose hash is `own`, if it makes one known.
+    fn linked_by(&self, own: Digest) -> Option<Linked> {
         let [third, second, first] = self.hashes;
-        if self.known + 3 == self.n {
-            ids.push(self.learn(&[third, second, first, own]));
-        }
+        let hashes = [third, second, first, own];
+        (self.known + 3 == self.n).then(|| linked(&self.genesis, &self.ids, &hashes))
+    }
+
+    /// The same of the next id that only a closing makes known: G stands for the events that will never come.
+    fn linked_by_none(&self) -> Option<Linked> {
+        let [third, second, first] = self.hashes;
+        let none = self.genesis;
+        let window = [third, second, first, none, none, none];
+        let back = self.n.checked_sub(self.known + 1)?; // 2, 1 or 0
+        let hashes = window
+            .get(2_usize.saturating_sub(back as usize)..)?
+            .first_chunk()?;
+        Some(linked(&self.genesis, &self.ids, hashes))
+    }
+
+    fn learn(&mut self, id: Digest) {
+        let [_, second, first] = self.ids;
+        self.ids = [second, first, id];
+        self.known += 1;
+    }
+
+    /// Moves on by one event. Returns what its provisional id is the hash of.
+    fn advance(&mut self, own: Digest) -> [u8; 192] {
+        let [_, second, first] = self.hashes;
         self.n += 1;
         self.hashes = [second, first, own];
         // Now known is n−3 … n−1, so Iₙ₋₃ is one of the three.
@@ -295,30 +321,7 @@ impl Links {
             2 => middle,
             _ => latest,
         };
-        provisional(self.suite, &self.genesis, id, &self.hashes, self.n)
-    }
-
-    fn learn(&mut self, hashes: &[Digest; 4]) -> Digest {
-        let id = link(self.suite, &self.genesis, &self.ids, hashes);
-        let [_, second, first] = self.ids;
-        self.ids = [second, first, id];
-        self.known += 1;
-        id
-    }
-
-    /// The ids that only a closing makes known: G stands for the events that will never come.
-    fn close(&mut self, ids: &mut Vec<Digest>) {
-        let [third, second, first] = self.hashes;
-        let none = self.genesis;
-        let window = [third, second, first, none, none, none];
-        while self.known < self.n {
-            let back = (self.n - self.known - 1) as usize; // 2, 1 or 0
-            let start = 2_usize.saturating_sub(back);
-            if let Some(hashes) = window.get(start..).and_then(<[Digest]>::first_chunk) {
-                ids.push(self.learn(hashes));
-            }
-        }
-        self.closed = true;
+        provided(&self.genesis, id, &self.hashes, self.n)
     }
 }
 
@@ -348,35 +351,16 @@ pub fn settle(
     frames: impl IntoIterator<Item = Vec<u8>>,
     closing: bool,
 ) -> Result<Settled, SettleError> {
-    if links.closed {
-        return Err(SettleError::Closed);
-    }
-    let mut next = links.clone();
-    let frames = next.prepare(frames.into_iter().collect(), closing)?;
-    let views: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let mut hashes = Vec::new();
-    hash_each(next.suite, Role::Event, &views, &mut hashes);
-    let first_id = next.known + 1;
-    let mut ids = Vec::with_capacity(frames.len() + 3);
-    let mut entries = Vec::with_capacity(frames.len());
-    for (frame, hash) in frames.into_iter().zip(hashes) {
-        let provisional = next.advance(hash, &mut ids);
-        entries.push(SettledEvent {
-            n: next.n,
-            frame,
-            hash,
-            provisional,
-        });
-    }
-    if closing {
-        next.close(&mut ids);
-    }
-    *links = next;
-    Ok(Settled {
-        entries,
-        first_id,
-        ids,
-    })
+    let settling = Settling {
+        links: links.clone(),
+        frames: frames.into_iter().collect(),
+        closing,
+    };
+    let settled = settle_many(vec![settling])?.pop();
+    Ok(settled.map_or_else(Settled::default, |(next, settled)| {
+        *links = next;
+        settled
+    }))
 }
 
 impl Links {

@@ -17,12 +17,21 @@ pub fn link(suite: Suite, genesis: &Digest, before: &[Digest; 3], hashes: &[Dige
     hash(suite, Role::Link, &[input.as_flattened()])
 }
 
+/// What Pₙ is the hash of, padding included.
+pub(crate) fn provided(genesis: &Digest, id: &Digest, hashes: &[Digest; 3], n: u64) -> [u8; 192] {
+    let [second, first, own] = *hashes;
+    let mut input = [0; 192];
+    let parts = [*genesis, *id, second, first, own];
+    for (room, byte) in input
+        .iter_mut()
+        .zip(parts.as_flattened().iter().chain(&n.to_be_bytes()))
+    {
+        *room = *byte;
+    }
+    input
+}
+
 /// Pₙ of Iₙ₋₃ and Eₙ₋₂, Eₙ₋₁, Eₙ.
 pub fn provisional(suite: Suite, genesis: &Digest, id: &Digest, hashes: &[Digest; 3], n: u64) -> Digest {
-    let [second, first, own] = hashes;
-    hash(
-        suite,
-        Role::Provisional,
-        &[genesis, id, second, first, own, &n.to_be_bytes()],
-    )
+    hash(suite, Role::Provisional, &[&provided(genesis, id, hashes, n)])
 }

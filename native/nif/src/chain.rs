@@ -4,7 +4,7 @@ use crate::list::List;
 use crate::terms::{array, atoms, binary, digests, invalid, malformed, ok, refused, suite, suite_atom};
 use event_seal_core::Malformed;
 use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal};
-use event_seal_core::chain::{Corrupt, Links, SettleError, Settled, Stored, settle};
+use event_seal_core::chain::{Corrupt, Links, SettleError, Settled, Settling, Stored, settle_many};
 use event_seal_core::event::{Event, Where, decode_salted_body, salted_body};
 use event_seal_core::genesis::Genesis;
 use event_seal_core::suite::{Digest, Role, hash_each};
@@ -119,19 +119,25 @@ type Asked<'a> = (Binary<'a>, List<Binary<'a>>, bool);
 
 /// For each flow what it settled, as `settled` puts it.
 fn settle_flows<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
-    let mut answers = Vec::with_capacity(flows.len());
+    let mut settling = Vec::with_capacity(flows.len());
     for (links, frames, closing) in flows {
-        let mut links = match Links::decode(links.as_slice()) {
+        let links = match Links::decode(links.as_slice()) {
             Ok(links) => links,
             Err(fault) => return malformed(env, &fault),
         };
-        let frames = frames.iter().map(|frame| frame.as_slice().to_vec());
-        match settle(&mut links, frames, closing) {
-            Ok(found) => answers.push(settled(env, &links, &found)),
-            Err(fault) => return not_settled(env, &fault),
-        }
+        settling.push(Settling {
+            links,
+            frames: frames.iter().map(|frame| frame.as_slice().to_vec()).collect(),
+            closing,
+        });
     }
-    ok(env, answers)
+    match settle_many(settling) {
+        Ok(found) => {
+            let answers = found.iter().map(|(links, found)| settled(env, links, found));
+            ok(env, answers.collect::<Vec<_>>())
+        }
+        Err(fault) => not_settled(env, &fault),
+    }
 }
 
 /// `{links, [{frame, hash, provisional}], ids, when_max, recorded_at}`.

@@ -79,10 +79,24 @@ fn progress(job: ResourceArc<Job>) -> (u64, u64) {
 enum Piece<'a> {
     Bytes(&'a [u8]),
     Range {
-        file: Option<Arc<File>>,
+        file: Option<Arc<Opened>>,
         offset: u64,
         length: usize,
     },
+}
+
+/// A file, and how long it was when it was opened.
+struct Opened {
+    file: File,
+    length: u64,
+}
+
+impl Opened {
+    fn at(path: &str) -> Option<Opened> {
+        let file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        Some(Opened { file, length })
+    }
 }
 
 struct Pieces<'a>(Vec<Piece<'a>>);
@@ -109,12 +123,14 @@ impl Source for Pieces<'_> {
                 length,
             }) => {
                 // No more is asked for than the file can hold, whatever the caller says.
-                let size = file.metadata().map_err(|_| ReadFault)?.len();
-                if offset.checked_add(*length as u64).is_none_or(|end| end > size) {
+                if offset
+                    .checked_add(*length as u64)
+                    .is_none_or(|end| end > file.length)
+                {
                     return Err(ReadFault);
                 }
                 buffer.resize(*length, 0);
-                read_exact_at(file, buffer, *offset).map_err(|_| ReadFault)?;
+                read_exact_at(&file.file, buffer, *offset).map_err(|_| ReadFault)?;
                 Ok(buffer)
             }
             _ => Err(ReadFault),
@@ -148,7 +164,7 @@ type Asked<'a> = (&'a str, List<Term<'a>>, Option<Binary<'a>>, Known, bool, bool
 type Settings = (bool, usize);
 
 fn read_flows<'a>(flows: &[Asked<'a>], bodies: bool) -> NifResult<(Pieces<'a>, Vec<Run>)> {
-    let mut files: HashMap<&'a str, Option<Arc<File>>> = HashMap::new();
+    let mut files = Files::default();
     let mut pieces = Vec::new();
     let mut runs = Vec::with_capacity(flows.len());
     for (flow, places, from, (fixed, last, closed), more, alone) in flows {
@@ -177,7 +193,31 @@ fn read_flows<'a>(flows: &[Asked<'a>], bodies: bool) -> NifResult<(Pieces<'a>, V
     Ok((Pieces(pieces), runs))
 }
 
-fn piece<'a>(place: Term<'a>, files: &mut HashMap<&'a str, Option<Arc<File>>>) -> NifResult<Piece<'a>> {
+/// The files opened so far. Pieces that follow each other mostly lie in one.
+#[derive(Default)]
+struct Files<'a> {
+    all: HashMap<&'a str, Option<Arc<Opened>>>,
+    last: Option<(&'a str, Option<Arc<Opened>>)>,
+}
+
+impl<'a> Files<'a> {
+    /// A file that cannot be opened is a fault of its pieces, not of the call.
+    fn open(&mut self, path: &'a str) -> Option<Arc<Opened>> {
+        match &self.last {
+            Some((last, file)) if *last == path => file.clone(),
+            _ => {
+                let file = self
+                    .all
+                    .entry(path)
+                    .or_insert_with(|| Opened::at(path).map(Arc::new));
+                self.last = Some((path, file.clone()));
+                file.clone()
+            }
+        }
+    }
+}
+
+fn piece<'a>(place: Term<'a>, files: &mut Files<'a>) -> NifResult<Piece<'a>> {
     if let Ok(bytes) = place.decode::<Binary<'a>>() {
         return Ok(Piece::Bytes(bytes.as_slice()));
     }
@@ -190,11 +230,7 @@ fn piece<'a>(place: Term<'a>, files: &mut HashMap<&'a str, Option<Arc<File>>>) -
     if tag != atoms::file() {
         return Err(rustler::Error::BadArg);
     }
-    // A file that cannot be opened is a fault of its pieces, not of the call.
-    let file = files
-        .entry(path)
-        .or_insert_with(|| File::open(path).ok().map(Arc::new))
-        .clone();
+    let file = files.open(path);
     Ok(Piece::Range { file, offset, length })
 }
 

@@ -1,7 +1,7 @@
 //! What settling, sealing and taking up a flow again refuse.
 use super::clinic::{FLOW, Flow, Kept, flow};
 use crate::block::{COUNT_MAX, Container, Entry, SealError, Sealing, pack_tail, seal};
-use crate::chain::{Corrupt, Links, SettleError, Stored, settle};
+use crate::chain::{Corrupt, Links, SettleError, Settling, Stored, settle, settle_many};
 use crate::suite::Suite;
 
 const WHENS: [i64; 8] = [10, 30, 20, 30, 40, 35, 50, 60];
@@ -55,6 +55,51 @@ fn late_flags_are_settlings_own_part() {
     for (made, kept) in settled.entries.iter().zip(&flow.events) {
         assert_eq!(made.frame, kept.frame);
     }
+}
+
+#[test]
+fn many_flows_settle_together_as_each_alone() {
+    let (sha256, blake3) = (Suite::Sha256, Suite::Blake3);
+    let flows: Vec<(Flow, bool)> = [
+        (8, sha256, true),
+        (1, sha256, true),
+        (5, blake3, false),
+        (2, sha256, false),
+    ]
+    .into_iter()
+    .chain((1..=8).flat_map(|count| [(count, sha256, count % 2 == 0), (count, blake3, count % 3 == 0)]))
+    .map(|(count, suite, closing)| (flow(suite, &WHENS[..count], closing, 1), closing))
+    .collect();
+    let settling = |(flow, closing): &(Flow, bool)| Settling {
+        links: start(flow),
+        frames: frames(flow),
+        closing: *closing,
+    };
+    let settled = settle_many(flows.iter().map(settling).collect()).unwrap();
+    assert_eq!(settled.len(), flows.len());
+    for ((flow, closing), (links, together)) in flows.iter().zip(settled) {
+        let mut alone = start(flow);
+        assert_eq!(settle(&mut alone, frames(flow), *closing).unwrap(), together);
+        assert_eq!(alone, links);
+        for (made, kept) in together.entries.iter().zip(&flow.events) {
+            assert_eq!((made.hash, made.provisional), (kept.hash, kept.provisional));
+        }
+        assert_eq!(together.ids, flow.ids[..together.ids.len()]);
+        assert_eq!(
+            together.ids.len(),
+            if *closing {
+                flow.events.len()
+            } else {
+                flow.events.len().saturating_sub(3)
+            }
+        );
+    }
+    let mut some = flows.iter().map(settling).collect::<Vec<_>>();
+    some[3].frames[1].pop();
+    assert!(matches!(
+        settle_many(some),
+        Err(SettleError::Frame { index: 1, .. })
+    ));
 }
 
 fn stored(kept: &Kept) -> Stored<'_> {

@@ -68,7 +68,7 @@ impl View<'_> {
     fn bad_ids(&self, part: &mut Part) -> Vec<(usize, Digest)> {
         let suspects = std::mem::take(&mut part.bad_ids);
         let as_seamed = View {
-            seams: self.without_fillers,
+            seams: *self.without_fillers,
             ..*self
         };
         let mut bad: Vec<(usize, Digest)> = Vec::new();

@@ -12,7 +12,7 @@ pub(super) struct View<'a> {
     pub seams: Seams,
     pub genesis: Digest,
     /// The seams before fillers were put where they must stand.
-    pub without_fillers: Seams,
+    pub without_fillers: &'a Seams,
     /// The position of the first event.
     pub first: u64,
 }
@@ -93,17 +93,18 @@ impl<'a> View<'a> {
     pub(super) fn of(
         container: &'a Container<'a>,
         recomputed: Digest,
-        context: &Context<'_>,
+        context: &'a Context<'_>,
         part: &mut Part,
     ) -> View<'a> {
-        let seams = context.seams.unwrap_or(*container.seams());
+        let without_fillers = context.seams.as_ref().unwrap_or(container.seams());
+        let seams = *without_fillers;
         let recorded = container.header().genesis;
         let first = context.first.unwrap_or(container.header().first);
         let view = View {
             container,
             seams,
             genesis: recorded,
-            without_fillers: seams,
+            without_fillers,
             first,
         };
         if recorded == recomputed {
@@ -118,7 +119,7 @@ impl<'a> View<'a> {
             container,
             seams,
             genesis: recomputed,
-            without_fillers: seams,
+            without_fillers,
             first,
         };
         if !view.first_holds() && other.first_holds() {
