@@ -15,7 +15,7 @@ defmodule Bench.Bars do
   @doc "A picture of panels: a heading and bars each."
   @spec draw(String.t(), [{String.t(), [bar]}]) :: iodata
   def draw(title, panels) do
-    {parts, height} = Enum.map_reduce(panels, 56, &panel/2)
+    {parts, height} = Enum.map_reduce(panels, 66, &panel/2)
     Svg.document(title, @width, height, parts)
   end
 

@@ -113,8 +113,11 @@ defmodule Bench.Charts do
           points != [],
           do: {name(who, :hash), class, points}
 
-    if series != [], do: Lines.draw("EventSeal.Hash, #{suite}, one core", "bytes of an input", series)
+    if series != [], do: Lines.draw("EventSeal.Hash, #{title(suite)}, one core", "bytes of an input", series)
   end
+
+  defp title("sha256"), do: "SHA-256"
+  defp title("blake3"), do: "BLAKE3"
 
   defp points(suite, who, results) do
     for {size, bytes} <- Bench.Rows.Hash.sizes(),

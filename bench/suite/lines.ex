@@ -19,12 +19,13 @@ defmodule Bench.Lines do
   def draw(title, below, series) do
     points = for {_, _, points} <- series, point <- points, do: point
     {least, most} = points |> Enum.map(&elem(&1, 1)) |> Enum.min_max()
-    top = points |> Enum.map(&elem(&1, 2).max) |> Enum.max()
+    step = points |> Enum.map(&elem(&1, 2).max) |> Enum.max() |> step()
+    top = step * @steps
     across = fn size -> @left + 20 + (@right - @left - 40) * part(size, least, most) end
     up = fn value -> @bottom - (@bottom - @top) * value / top end
 
     Svg.document(title, @width, @height, [
-      scale(points, top, up),
+      scale(points, step, up),
       for(
         {label, size} <- points |> Enum.map(&Tuple.delete_at(&1, 2)) |> Enum.uniq(),
         do: Svg.text(across.(size), @bottom + 22, label, "middle dim")
@@ -37,9 +38,15 @@ defmodule Bench.Lines do
   defp part(_size, same, same), do: 0.5
   defp part(size, least, most), do: :math.log(size / least) / :math.log(most / least)
 
-  defp scale([{_, _, %{unit: unit}} | _], top, up) do
-    for step <- 0..@steps do
-      value = top * step / @steps
+  # The least round number by which the values' axis reaches the greatest of them.
+  defp step(greatest) do
+    decade = :math.pow(10, floor(:math.log10(greatest / @steps)))
+    decade * Enum.find([1, 2, 2.5, 5, 10], &(decade * &1 * @steps >= greatest))
+  end
+
+  defp scale([{_, _, %{unit: unit}} | _], step, up) do
+    for count <- 0..@steps do
+      value = step * count
       y = up.(value)
       [Svg.line([{@left, y}, {@right, y}], "grid"), Svg.text(@left - 10, y + 4, Svg.value(value, unit), "end dim")]
     end
@@ -49,7 +56,8 @@ defmodule Bench.Lines do
     [
       Svg.line(for({_, size, result} <- points, do: {across.(size), up.(result.median)}), "line " <> class),
       for({_, size, result} <- points, do: mark(across.(size), result, class, up)),
-      Svg.text(@right + 12, label, name)
+      Svg.dot(@right + 18, label - 4, class),
+      Svg.text(@right + 30, label, name)
     ]
   end
 
