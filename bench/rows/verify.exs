@@ -29,7 +29,7 @@ defmodule Bench.Rows.Verify do
     events = min(options.events, div(options.events * @most, bytes))
 
     Store.in_folder(fn dir ->
-      Store.open(dir, [suite: suite], fn name ->
+      Store.open(Path.join(dir, "store"), [suite: suite], fn name ->
         :ok = Store.one_flow(name, events, bytes)
 
         Peers.run(options, if(bytes == 300, do: peers(suite, dir, events), else: []), fn peers ->

@@ -8,7 +8,8 @@ defmodule Bench.Peer do
   @doc "Starts a program that answers each line with a line of numbers."
   @spec start(String.t(), [String.t()], keyword) :: port
   def start(program, arguments, opts \\ []) do
-    path = System.find_executable(program) || raise "#{program} is not here"
+    path = if program =~ "/", do: Path.expand(program), else: System.find_executable(program)
+    unless path && File.exists?(path), do: raise("#{program} is not here")
     Port.open({:spawn_executable, path}, [:binary, :exit_status, {:line, 65_536}, args: arguments] ++ opts)
   end
 

@@ -25,7 +25,7 @@ defmodule Bench.Peers do
   defp start(start) do
     {:ok, start.()}
   rescue
-    error -> {:missing, error |> Exception.message() |> String.trim()}
+    error -> Bench.Samples.missing(error)
   end
 
   @doc "A peer's part in `Bench.Samples.take/2`: `measure` gets what its start returned. Empty where no peers are asked for."

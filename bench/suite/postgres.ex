@@ -98,7 +98,7 @@ defmodule Bench.Postgres do
 
   # pgbench's log has a line a transaction; the third number is how many microseconds it took.
   defp read(said, log, batch) do
-    [_, tps] = Regex.run(~r/^tps = ([\d.]+)/m, said)
+    [_, tps] = Regex.run(~r/^tps = ([\d.]+)/m, said) || raise "pgbench: #{String.slice(said, -200, 200)}"
     lines = log |> then(&Path.wildcard(&1 <> ".*")) |> Enum.flat_map(&lines/1)
     times = for line <- lines, do: line |> String.split() |> Enum.at(2) |> String.to_integer()
     [String.to_float(tps) * batch, Bench.Samples.median(times) * 1.0]

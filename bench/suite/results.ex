@@ -26,7 +26,7 @@ defmodule Bench.Results do
     ]
   end
 
-  # Keys in one order, so that a line can be read again.
+  # One order, so that a line can be read again.
   @keys [:row, :who, :unit, :min, :median, :max, :missing]
 
   defp line(result) do
@@ -61,13 +61,11 @@ defmodule Bench.Results do
   end
 
   defp parse(line) do
-    for [_, key, text | number] <- Regex.scan(~r/"(\w+)": (?:"((?:[^"\\]|\\.)*)"|(\d+|null))/, line <> " "),
-        into: %{} do
+    for [_, key, text | number] <- Regex.scan(~r/"(\w+)": (?:"((?:[^"\\]|\\.)*)"|(\d+))/, line), into: %{} do
       {String.to_existing_atom(key), value(text, number)}
     end
   end
 
-  defp value(text, []), do: text |> String.replace(~S(\"), "\"") |> String.replace(~S(\\), "\\")
-  defp value("", ["null"]), do: nil
+  defp value(text, []), do: Regex.replace(~r/\\(.)/, text, "\\1")
   defp value("", [number]), do: String.to_integer(number)
 end

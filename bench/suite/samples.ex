@@ -35,6 +35,10 @@ defmodule Bench.Samples do
     count * 1_000_000 / microseconds
   end
 
+  @doc "What a peer broke off with, in a line."
+  @spec missing(Exception.t()) :: {:missing, String.t()}
+  def missing(error), do: {:missing, error |> Exception.message() |> String.split("\n", trim: true) |> List.last("")}
+
   defp sample(keys, {:missing, _} = missing), do: Enum.map(keys, &{&1, missing})
 
   # A peer that breaks off is missing; where ours does, nothing can be said at all.
@@ -43,7 +47,7 @@ defmodule Bench.Samples do
   rescue
     error ->
       if List.keymember?(keys, "event_seal", 1), do: reraise(error, __STACKTRACE__)
-      Enum.map(keys, &{&1, {:missing, Exception.message(error)}})
+      Enum.map(keys, &{&1, missing(error)})
   end
 
   defp summary({row, who}, values) do

@@ -5,7 +5,7 @@ defmodule Bench.Targets do
   @doc "Each promise as a line: held, missed, or not measured."
   @spec lines([Bench.Results.result()]) :: [String.t()]
   def lines(results) do
-    for {what, measure, holds?, bar} <- targets(results), do: line(what, measure, holds?, bar)
+    for {what, measure, holds?, bar} <- targets(results), do: line(name(what), measure, holds?, bar)
   end
 
   defp targets(results) do
@@ -48,10 +48,14 @@ defmodule Bench.Targets do
     with %{} = result <- Enum.find(rows, List.first(rows), &(&1.who == "event_seal")), do: result[:median]
   end
 
-  defp line(what, nil, _holds?, bar), do: "not measured  #{name(what)}: #{bar}"
+  defp line(name, nil, _holds?, bar), do: columns("not measured", name, "", bar)
 
-  defp line(what, measure, holds?, bar) do
-    "#{if holds?.(measure), do: "held  ", else: "MISSED"}        #{name(what)} #{measure}: #{bar}"
+  defp line(name, measure, holds?, bar),
+    do: columns(if(holds?.(measure), do: "held", else: "MISSED"), name, measure, bar)
+
+  defp columns(verdict, name, measure, bar) do
+    String.pad_trailing(verdict, 14) <>
+      String.pad_trailing(name, 46) <> String.pad_leading("#{measure}", 10) <> "   " <> bar
   end
 
   defp name({row, who} = _both) when is_binary(who) or is_tuple(who), do: "#{name(row)} / #{name_below(who)}"

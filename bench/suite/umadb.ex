@@ -17,9 +17,10 @@ defmodule Bench.Umadb do
     install()
     address = "127.0.0.1:#{free_port()}"
     log = Path.join(dir, "umadb.log")
+    client = Bench.Peer.start(@python, ["bench/peers/umadb_client.py", "http://" <> address])
     server = Bench.Peer.serve([@server, "--listen", address, "--db-path", Path.join(dir, "uma.db")], log, "TERM")
     Bench.Peer.wait(fn -> answers?(address) end, log)
-    {server, Bench.Peer.start(@python, ["bench/peers/umadb.py", "http://" <> address])}
+    {server, client}
   end
 
   @spec stop({port, port}) :: :ok
@@ -34,7 +35,9 @@ defmodule Bench.Umadb do
     do: Bench.Peer.ask(client, "#{callers} #{batch} #{seconds} #{bytes}")
 
   defp install do
-    {_, status} = System.cmd("bench/peers/install_umadb", [@version, @root], into: IO.stream(:stderr, :line))
+    {_, status} =
+      System.cmd(Path.expand("bench/peers/install_umadb"), [@version, @root], into: IO.stream(:stderr, :line))
+
     if status != 0, do: raise(@root |> Path.join("umadb.missing") |> File.read!() |> String.trim())
   end
 
