@@ -38,7 +38,7 @@ defmodule Bench.Options do
     out: "bench",
     list: false
   }
-  @quick %{ours: true, samples: 1, seconds: 0.1, events: 5_000, growth: 10_000, out: "_build/bench/quick"}
+  @quick %{ours: true, samples: 1, seconds: 0.1, events: 2_000, growth: 10_000, out: "_build/bench/quick"}
 
   @spec parse!([String.t()]) :: {map, [String.t()]}
   def parse!(arguments) do

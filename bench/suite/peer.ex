@@ -19,7 +19,7 @@ defmodule Bench.Peer do
   @spec serve([String.t()], String.t(), String.t()) :: port
   def serve(command, log, signal) do
     script =
-      ~S(log=$1; signal=$2; shift 2; "$@" >"$log" 2>&1 </dev/null & read -r _; kill -s $signal $!; wait $!; echo 0)
+      ~S(log=$1; signal=$2; shift 2; "$@" >"$log" 2>&1 </dev/null & read -r _; kill -s $signal $!; wait $!; echo 0 2>/dev/null)
 
     start("sh", ["-c", script, "sh", log, signal | command])
   end

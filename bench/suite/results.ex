@@ -40,7 +40,6 @@ defmodule Bench.Results do
   end
 
   defp json(nil), do: "null"
-  defp json(number) when is_float(number), do: json(round(number))
   defp json(number) when is_integer(number), do: Integer.to_string(number)
   defp json(text) when is_binary(text), do: ~s("#{text |> String.graphemes() |> Enum.map_join(&escape/1)}")
 

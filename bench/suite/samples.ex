@@ -56,6 +56,7 @@ defmodule Bench.Samples do
         %{row: row, who: who, unit: unit(row), missing: reason}
 
       nil ->
+        values = Enum.map(values, &round/1)
         %{row: row, who: who, unit: unit(row), min: Enum.min(values), median: median(values), max: Enum.max(values)}
     end
   end
