@@ -19,7 +19,7 @@ defmodule Bench.Run do
 
     head()
     results = Enum.flat_map(chosen, &run/1)
-    all = Results.write(Path.join(options.out, "results.json"), results, rows(groups))
+    all = Results.write(Path.join(options.out, "results.json"), options, results, rows(groups))
     Charts.write(Path.join(options.out, "charts"), all)
     unless options.quick, do: IO.puts(["\nPromises\n" | Enum.map(Targets.lines(all), &"  #{&1}\n")])
   end

@@ -6,13 +6,14 @@ defmodule EventSeal.BenchTest do
 
   alias Bench.{Results, Samples, Targets}
 
+  @options %{samples: 2, seconds: 1.5, events: 10, growth: 10}
   @rows ["append_64", "file_64", "hash_sha256_64"]
 
   @tag :tmp_dir
   test "rows that were not run stay, those that were are replaced", %{tmp_dir: dir} do
     path = Path.join(dir, "results.json")
-    Results.write(path, [result("append_64", 10), result("file_64", 20)], @rows)
-    all = Results.write(path, [result("append_64", 30)], @rows)
+    Results.write(path, @options, [result("append_64", 10), result("file_64", 20)], @rows)
+    all = Results.write(path, @options, [result("append_64", 30)], @rows)
     assert all == [result("append_64", 30), result("file_64", 20)]
     assert Results.read(path, Bench.Machine.machine()) == all
   end
@@ -20,7 +21,7 @@ defmodule EventSeal.BenchTest do
   @tag :tmp_dir
   test "results of another machine are not kept", %{tmp_dir: dir} do
     path = Path.join(dir, "results.json")
-    Results.write(path, [result("append_64", 10)], @rows)
+    Results.write(path, @options, [result("append_64", 10)], @rows)
     assert Results.read(path, Map.put(Bench.Machine.machine(), "cores", 0)) == []
   end
 
@@ -29,7 +30,7 @@ defmodule EventSeal.BenchTest do
     path = Path.join(dir, "results.json")
     reason = ~S(it said "no" \ and "median": 7)
     missing = [{[{"append_64", "peer"}], {:missing, reason}}] |> Samples.take(1)
-    Results.write(path, missing, @rows)
+    Results.write(path, @options, missing, @rows)
 
     assert [%{row: "append_64", who: "peer", unit: "events/s", missing: ^reason} = read] =
              Results.read(path, Bench.Machine.machine())

@@ -9,6 +9,8 @@ defmodule Bench.Rows.Open do
   @each 100
 
   @spec groups(map) :: [{[String.t()], (() -> [Samples.result()])}]
+  def groups(%{growth: growth, quick: quick}) when growth < 1_000_000 and not quick, do: []
+
   def groups(options) do
     rows = ["open_us_at_1m", "open_memory_bytes_at_1m", "open_disk_bytes_at_1m"]
     [{rows, fn -> measure(rows, options) end}]

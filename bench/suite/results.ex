@@ -1,30 +1,32 @@
 defmodule Bench.Results do
   @moduledoc false
-  # results.json: the machine, the versions, and a line for each row and who was measured. Rows that were not run stay as
+  # results.json: the machine, the versions, what the last run was asked for, and a line for each row and who was measured. Rows that were not run stay as
   # they are, if they were taken on this machine; what cannot be had is `missing`, with the reason.
 
   @type result :: Bench.Samples.result()
 
   @doc "Merges by row, writes, and returns all results in the order of `rows`."
-  @spec write(Path.t(), [result], [String.t()]) :: [result]
-  def write(path, new, rows) do
+  @spec write(Path.t(), map, [result], [String.t()]) :: [result]
+  def write(path, options, new, rows) do
     machine = Bench.Machine.machine()
     run = MapSet.new(new, & &1.row)
     kept = for result <- read(path, machine), result.row not in run, result.row in rows, do: result
     order = rows |> Enum.with_index() |> Map.new()
     all = Enum.sort_by(kept ++ new, &order[&1.row])
     File.mkdir_p!(Path.dirname(path))
-    File.write!(path, encode(machine, Bench.Machine.versions(), all))
+    File.write!(path, encode(machine, options, all))
     all
   end
 
-  defp encode(machine, versions, results) do
+  defp encode(machine, options, results) do
     [
-      ~s({\n"machine": #{object(machine)},\n"versions": #{object(versions)},\n"results": [\n),
+      ~s({\n"machine": #{object(machine)},\n"versions": #{object(Bench.Machine.versions())},\n"asked": #{asked(options)},\n"results": [\n),
       results |> Enum.map(&line/1) |> Enum.intersperse(",\n"),
       "\n]\n}\n"
     ]
   end
+
+  defp asked(options), do: object(for key <- [:samples, :seconds, :events, :growth], do: {to_string(key), options[key]})
 
   # One order, so that a line can be read again.
   @keys [:row, :who, :unit, :min, :median, :max, :missing]
@@ -34,12 +36,13 @@ defmodule Bench.Results do
     "{" <> Enum.join(fields, ", ") <> "}"
   end
 
-  defp object(map) do
-    fields = for {key, value} <- Enum.sort(map), do: "#{json(key)}: #{json(value)}"
+  defp object(fields) do
+    fields = for {key, value} <- Enum.sort(fields), do: "#{json(key)}: #{json(value)}"
     "{" <> Enum.join(fields, ", ") <> "}"
   end
 
   defp json(nil), do: "null"
+  defp json(number) when is_float(number), do: Float.to_string(number)
   defp json(number) when is_integer(number), do: Integer.to_string(number)
   defp json(text) when is_binary(text), do: ~s("#{text |> String.graphemes() |> Enum.map_join(&escape/1)}")
 

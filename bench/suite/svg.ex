@@ -60,6 +60,7 @@ defmodule Bench.Svg do
 
   @doc "A value as people read it, in its row's unit."
   @spec value(number, String.t()) :: String.t()
+  def value(value, _unit) when value == 0, do: "0"
   def value(value, "events/s"), do: scaled(value, [{1_000_000, " M/s"}, {1_000, " k/s"}, {1, "/s"}])
   def value(value, "microseconds"), do: scaled(value, [{1_000_000, " s"}, {10_000, " ms", 1_000}, {1, " µs"}])
   def value(value, "bytes/s"), do: scaled(value, [{1_000_000_000, " GB/s"}, {1_000_000, " MB/s"}, {1, " B/s"}])
