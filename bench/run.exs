@@ -18,11 +18,12 @@ defmodule Bench.Run do
     if chosen == [], do: Options.stop("no row is called so; --list names all", 2)
 
     head()
-    results = Enum.flat_map(chosen, &run/1)
-    all = Results.write(Path.join(options.out, "results.json"), options, results, rows(groups))
+    all = chosen |> Enum.map(&Results.write(path(options), options, run(&1), rows(groups))) |> List.last()
     Charts.write(Path.join(options.out, "charts"), all)
     unless options.quick, do: IO.puts(["\nPromises\n" | Enum.map(Targets.lines(all), &"  #{&1}\n")])
   end
+
+  defp path(options), do: Path.join(options.out, "results.json")
 
   defp rows(groups), do: Enum.flat_map(groups, &elem(&1, 0))
 

@@ -12,6 +12,12 @@ defmodule Bench.Peers.Mnesia do
     for line <- IO.stream(), do: line |> String.split() |> append()
   end
 
+  # Its folder is still there, for a last time.
+  defp append(["stop"]) do
+    :stopped = :mnesia.stop()
+    IO.puts(0)
+  end
+
   # The table lies in memory: each sample has it empty.
   defp append([callers, batch, seconds, bytes]) do
     {:atomic, :ok} = :mnesia.clear_table(:event)

@@ -9,7 +9,7 @@ defmodule Bench.Mnesia do
   end
 
   @spec stop(port) :: :ok
-  def stop(peer), do: Bench.Peer.stop(peer)
+  def stop(peer), do: Bench.Peer.shut(peer)
 
   @doc "As `Bench.Postgres.append/5`."
   @spec append(port, pos_integer, pos_integer, number, pos_integer) :: [float]

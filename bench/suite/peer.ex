@@ -54,11 +54,13 @@ defmodule Bench.Peer do
     :ok
   end
 
-  @doc "Ends a served program and waits until it has."
+  @doc "Ends a program that answers when it has ended what it served, and waits for that. One that is gone is gone."
   @spec shut(port) :: :ok
   def shut(port) do
-    ask(port)
+    ask(port, "stop")
     stop(port)
+  rescue
+    _gone in [ArgumentError, RuntimeError] -> stop(port)
   end
 
   defp number(text) do
