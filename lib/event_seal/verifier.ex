@@ -28,7 +28,7 @@ defmodule EventSeal.Verifier do
   @spec run(Store.t(), keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
   def run(store, opts) do
     opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
-    run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], bytes: 0}
+    run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], count: 0, bytes: 0}
     run = Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for]))
 
     with {:ok, heads} <- heads(opts[:head]),
@@ -208,11 +208,11 @@ defmodule EventSeal.Verifier do
 
   defp put(run, flow, pieces) do
     bytes = Enum.reduce(pieces, 0, fn {size, _}, sum -> sum + size end)
-    %{run | flows: [flow | run.flows], bytes: run.bytes + bytes}
+    %{run | flows: [flow | run.flows], count: run.count + 1, bytes: run.bytes + bytes}
   end
 
   defp flush_if_full({:ok, run}) do
-    if run.bytes >= @batch_bytes or length(run.flows) >= @batch_flows, do: flush(run), else: {:ok, run}
+    if run.bytes >= @batch_bytes or run.count >= @batch_flows, do: flush(run), else: {:ok, run}
   end
 
   defp flush(%{flows: []} = run), do: {:ok, run}
@@ -224,7 +224,7 @@ defmodule EventSeal.Verifier do
     with {:ok, verdict, edges} <- Verification.run(run.flows, opts) do
       verdict = Verdict.add(run.verdict, verdict, run.opts[:max_faults])
       if run.opts[:progress], do: run.opts[:progress].(Map.take(verdict, [:flows, :events, :bytes]))
-      {:ok, %{run | verdict: verdict, flows: [], bytes: 0}, edges}
+      {:ok, %{run | verdict: verdict, flows: [], count: 0, bytes: 0}, edges}
     end
   end
 
