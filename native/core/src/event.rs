@@ -244,6 +244,7 @@ impl<'a> Where<'a> {
         }
     }
 
+    #[inline]
     fn decode(reader: &mut Reader<'a>) -> Result<Where<'a>, Malformed> {
         let at = reader.at();
         match reader.u8("where")? {

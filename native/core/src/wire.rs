@@ -142,6 +142,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text of `min` to `max` bytes.
+    #[inline]
     pub(crate) fn text(&mut self, min: usize, max: usize, what: &'static str) -> Result<&'a str, Malformed> {
         let at = self.at;
         let length = usize::from(self.u16(what)?);

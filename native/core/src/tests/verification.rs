@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::clinic::{FLOW, Flow, Open, SEALED_AT, check, flow, named, run, verdict};
 use crate::block::Container;
 use crate::suite::Suite;
-use crate::verify::{Control, Edge, Expect, ReadFault, Run, Source, Unwatched, verify};
+use crate::verify::{Control, Edge, Expect, ReadFault, Run, Source, Unwatched, Verdict, verify};
 
 const WHENS: [i64; 12] = [10, 30, 20, 30, 40, 35, 50, 60, 55, 70, 80, 90];
 const LATE: usize = 64;
@@ -31,6 +31,45 @@ fn a_flow_relinked_as_it_was_is_whole_however_it_is_sealed() {
     ] {
         assert_eq!(forged(|_| {}, sizes), []);
     }
+}
+
+#[test]
+fn many_flows_checked_together_have_the_verdicts_of_each_alone() {
+    let (mut pieces, mut runs) = (Vec::new(), Vec::new());
+    for i in 0..300_usize {
+        let suite = [Suite::Sha256, Suite::Blake3][i / 3 % 2];
+        let (count, closed) = (1 + i % 12, i % 4 == 0);
+        let sealed = if closed { count } else { count.saturating_sub(3) };
+        let sizes: &[usize] = if sealed == 0 { &[] } else { &[sealed] };
+        let mut own = flow(suite, &WHENS[..count], closed, 1).pack(sizes);
+        if i % 7 == 0
+            && let Some(last) = own.last_mut()
+        {
+            let at = (i * 997) % last.len();
+            last[at] ^= 1;
+        }
+        let start = pieces.len();
+        pieces.extend(own);
+        runs.push(Run::whole(FLOW, start..pieces.len()));
+    }
+    let together = verify(pieces.as_slice(), &runs, &Unwatched, 10_000);
+    let mut alone = Verdict::default();
+    for run in &runs {
+        let own = verify(pieces.as_slice(), std::slice::from_ref(run), &Unwatched, 10_000);
+        alone.faults.extend(own.faults);
+        alone.edges.extend(own.edges);
+        alone.flows += own.flows;
+        alone.blocks += own.blocks;
+        alone.events += own.events;
+        alone.fixed += own.fixed;
+        alone.provisional += own.provisional;
+        alone.bodies_verified += own.bodies_verified;
+        alone.bodies_not_shown += own.bodies_not_shown;
+        alone.bytes += own.bytes;
+        alone.fault_count += own.fault_count;
+    }
+    assert!(together.fault_count > 20 && together.events > 1000);
+    assert_eq!(together, alone);
 }
 
 #[test]

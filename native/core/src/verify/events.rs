@@ -82,62 +82,36 @@ pub(super) fn check_slices(suite: Suite, slices: &mut [Slice<'_>]) {
     if slices.iter().any(|slice| slice.context.control.stopped()) {
         return slices.iter_mut().for_each(|slice| slice.part.stopped = true);
     }
-    let mut digests = Vec::with_capacity(slices.iter().map(|slice| slice.range.len()).sum());
-    bodies(suite, slices, &mut digests);
-    frames(suite, slices, &mut digests);
-    ids(suite, slices, &mut digests);
-}
-
-/// Bodies against the commitments in the frames.
-fn bodies(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
-    let mut shown = Vec::with_capacity(digests.capacity());
+    let count = slices.iter().map(|slice| slice.range.len()).sum();
+    let hash_all = |role: Role, inputs: &[&[u8]]| {
+        let mut digests = Vec::with_capacity(count);
+        hash_each(suite, role, inputs, &mut digests);
+        digests
+    };
+    let mut frames = Vec::with_capacity(count);
+    let mut bodies = Vec::with_capacity(count);
     for slice in slices.iter_mut() {
-        let container = slice.view.container;
-        for i in slice.range.clone() {
-            match container.body(i) {
-                Body::Shown(body) => shown.push(body),
-                Body::Erased | Body::Absent => slice.not_shown(i),
-            }
-        }
+        slice.gather(&mut frames, &mut bodies);
     }
-    digests.clear();
-    hash_each(suite, Role::Body, &shown, digests);
-    let mut made = shown.into_iter().zip(digests.iter());
-    for slice in slices {
-        let container = slice.view.container;
-        for i in slice.range.clone() {
-            if let Body::Shown(_) = container.body(i)
-                && let Some((body, digest)) = made.next()
-            {
-                slice.body(i, body, digest);
-            }
-        }
-    }
-}
-
-/// Frames against the event hashes, and the rules for kinds.
-fn frames(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
-    let mut inputs = Vec::with_capacity(digests.capacity());
-    for slice in slices.iter() {
-        let container = slice.view.container;
-        inputs.extend(slice.range.clone().map(|i| container.frame(i)));
-    }
-    digests.clear();
-    hash_each(suite, Role::Event, &inputs, digests);
-    let mut made = inputs.into_iter().zip(digests.iter());
-    for slice in slices {
-        for (i, (frame, digest)) in slice.range.clone().zip(made.by_ref()) {
+    // Frames first: bodies are then held against commitments that the cache has.
+    let (of_frames, of_bodies) = (hash_all(Role::Event, &frames), hash_all(Role::Body, &bodies));
+    let mut bodies = bodies.into_iter().zip(&of_bodies);
+    let mut frames = frames.into_iter().zip(&of_frames);
+    for slice in slices.iter_mut() {
+        slice.bodies(&mut bodies);
+        for (i, (frame, digest)) in slice.range.clone().zip(frames.by_ref()) {
             slice.frame(i, frame, digest);
         }
     }
+    ids(suite, slices);
 }
 
 /// So many links are put together at a time: they stay in the nearest cache.
 const LINKS: usize = 32;
 
 /// Blocks' ids against the values that they link.
-fn ids(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
-    digests.clear();
+fn ids(suite: Suite, slices: &mut [Slice<'_>]) {
+    let mut digests = Vec::new();
     let mut linked = [[[0; 32]; 8]; LINKS];
     let mut filled = 0;
     let mut flush = |linked: &[Linked]| {
@@ -147,7 +121,7 @@ fn ids(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
             .zip(linked)
             .for_each(|(input, linked)| *input = linked.as_flattened());
         let inputs = inputs.get(..linked.len()).unwrap_or_default();
-        hash_each(suite, Role::Link, inputs, digests);
+        hash_each(suite, Role::Link, inputs, &mut digests);
     };
     for slice in slices.iter().filter(|slice| !slice.view.container.is_tail()) {
         for i in slice.range.clone() {
@@ -178,7 +152,31 @@ fn ids(suite: Suite, slices: &mut [Slice<'_>], digests: &mut Vec<Digest>) {
     }
 }
 
-impl Slice<'_> {
+impl<'a> Slice<'a> {
+    /// Adds the frames and the bodies that are shown, and notes which are not.
+    fn gather(&mut self, frames: &mut Vec<&'a [u8]>, bodies: &mut Vec<&'a [u8]>) {
+        let container = self.view.container;
+        frames.extend(self.range.clone().map(|i| container.frame(i)));
+        for i in self.range.clone() {
+            match container.body(i) {
+                Body::Shown(body) => bodies.push(body),
+                Body::Erased | Body::Absent => self.not_shown(i),
+            }
+        }
+    }
+
+    /// Bodies against the commitments in the frames.
+    fn bodies<'b>(&mut self, shown: &mut impl Iterator<Item = (&'b [u8], &'b Digest)>) {
+        let container = self.view.container;
+        for i in self.range.clone() {
+            if let Body::Shown(_) = container.body(i)
+                && let Some((body, digest)) = shown.next()
+            {
+                self.body(i, body, digest);
+            }
+        }
+    }
+
     fn not_shown(&mut self, i: usize) {
         self.part.bodies_not_shown += 1;
         if self.context.run.expect.bodies {
@@ -199,6 +197,7 @@ impl Slice<'_> {
         }
     }
 
+    /// A frame against its event hash, and the rules for kinds.
     fn frame(&mut self, i: usize, frame: &[u8], digest: &Digest) {
         let (view, part) = (self.view, &mut self.part);
         let recorded = view.hash(i as isize);
