@@ -16,14 +16,15 @@ defmodule EventSeal.SmallStore do
   @doc "Makes it in `dir`, closed in order."
   def make!(dir) do
     with_host(dir, :sha256, fn ->
-      sealed("ward/a", 1..90)
+      append("ward/a", 1..90)
+      seal("ward/a")
       append("ward/s", 1..2)
       {:ok, _} = EventSeal.settle(@name, "ward/s")
       leaf(1)
     end)
 
     with_host(dir, :blake3, fn ->
-      sealed("ward/b", 1..97)
+      append("ward/b", 1..97)
       close("ward/b")
       retract(append("ward/p", 1..5))
       append("ward/a", 91..92)
@@ -83,11 +84,6 @@ defmodule EventSeal.SmallStore do
     items = for n <- numbers, do: {flow, %{when: 1_000 * n, kind: "k", body: "b#{n}"}}
     {:ok, receipts} = EventSeal.append_many(@name, items)
     {flow, Enum.map(receipts, & &1.euid)}
-  end
-
-  # In small blocks: a flip in each is tried at once, so the largest says how long all of them take.
-  defp sealed(flow, numbers) do
-    for some <- Enum.chunk_every(numbers, 8), append(flow, some), do: seal(flow)
   end
 
   # The last of each are taken back, the others stay.
