@@ -38,7 +38,7 @@ defmodule EventSeal.Heads do
   end
 
   defp lines(store, file) do
-    {:ok, store |> flows() |> Enum.reduce(0, fn flow, count -> line(store, flow, file) && count + 1 end)}
+    {:ok, store |> flows() |> Stream.map(&line(store, &1, file)) |> Enum.count()}
   rescue
     error in Error -> {:error, error}
   end
@@ -46,7 +46,7 @@ defmodule EventSeal.Heads do
   defp line(store, flow, file) do
     {genesis, head} = ok!(of(store, flow))
     fields = [hex(genesis), head.n, hex(head.provisional), head.fixed, hex(head.block_hash)]
-    ok!(posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"))
+    with {:error, error} <- posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"), do: raise(error)
   end
 
   defp flows(store) do
@@ -194,7 +194,6 @@ defmodule EventSeal.Heads do
   end
 
   defp ok!({:ok, value}), do: value
-  defp ok!(:ok), do: true
   defp ok!({:error, error}), do: raise(error)
 
   defp posix({:error, reason}, path),

@@ -117,12 +117,14 @@ defmodule EventSeal.Reader do
   end
 
   defp unsealed(head, opts) do
-    cond do
-      :sandbox not in opts[:stages] and :pool not in opts[:stages] -> []
-      head.whole -> entries(head)
-      true -> Stream.concat(entries(head), Stream.map([head], fn _head -> ok!(unread()) end))
-    end
+    if :sandbox in opts[:stages] or :pool in opts[:stages],
+      do: Stream.concat(entries(head), Stream.flat_map([head], &rest/1)),
+      else: []
   end
+
+  # Behind those that can be read come those that cannot.
+  defp rest(%{whole: true}), do: []
+  defp rest(_head), do: raise(elem(unread(), 1))
 
   defp entries(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
 

@@ -48,7 +48,7 @@ defmodule EventSeal.BitRot do
   def regions(dir, files), do: Enum.flat_map(Enum.sort(files), fn {name, bytes} -> regions(dir, name, bytes) end)
 
   defp regions(dir, "segments/" <> _ = name, bytes) do
-    if Path.extname(name) in [".euids", ".index"],
+    if not String.ends_with?(name, ".segment"),
       do: [region(name, 0, byte_size(bytes), :derived, [])],
       else: segment(dir, name, bytes)
   end

@@ -33,7 +33,10 @@ defmodule EventSeal.SmallStore do
       :ok = Disk.rotate(Instance.store_name(@name))
       wait_for_fingerprints(dir)
       # The journal's, from here on.
-      for n <- 95..96, do: append("ward/a", n..n) && seal("ward/a")
+      append("ward/a", 95..95)
+      seal("ward/a")
+      append("ward/a", 96..96)
+      seal("ward/a")
       append("ward/s", 3..3)
       {:ok, _} = EventSeal.settle(@name, "ward/s")
       append("ward/n", 1..1)
@@ -107,7 +110,11 @@ defmodule EventSeal.SmallStore do
   # They are made by a process of their own.
   defp wait_for_fingerprints(dir) do
     finished = length(Path.wildcard(dir <> "/segments/*.segment")) - 1
-    made = length(Path.wildcard(dir <> "/segments/*.euids"))
-    if made < finished, do: Process.sleep(10) && wait_for_fingerprints(dir)
+    made = length(Path.wildcard(dir <> "/segments/*.{euids,index}"))
+
+    if made < 2 * finished do
+      Process.sleep(10)
+      wait_for_fingerprints(dir)
+    end
   end
 end

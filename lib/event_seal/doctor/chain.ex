@@ -6,6 +6,7 @@ defmodule EventSeal.Doctor.Chain do
 
   alias EventSeal.{Chain, Error, Record, Store, Verification}
   alias EventSeal.Doctor.{Container, Flip}
+  alias EventSeal.Segments.Files
   alias EventSeal.Store.Piece
 
   # Faults of single events: the chain holds beside them, and goes on proving the others.
@@ -94,9 +95,9 @@ defmodule EventSeal.Doctor.Chain do
   def bytes(piece), do: with({:ok, bytes, _state} <- read(piece), do: {:ok, bytes})
 
   defp read(%Piece{at: {:file, path, offset, length}}) do
-    with {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
-      read = :file.pread(fd, offset - 4, length + 4)
-      :file.close(fd)
+    with {:ok, fd} <- Files.open(path, :read) do
+      read = Files.pread(fd, offset - 4, length + 4)
+      Files.close(fd)
       with({:ok, <<sum::32, bytes::binary-size(length)>>} <- read, do: checked(bytes, sum), else: (_short -> :error))
     else
       {:error, _reason} -> :error

@@ -6,7 +6,7 @@ defmodule EventSeal.Store.Disk.Remains do
   import EventSeal.Store.Disk.Tables, only: [row: 2]
   require EventSeal.Store.Disk.Tables
   alias EventSeal.Segments.{Record, Scan}
-  alias EventSeal.Store.Disk.{Folder, Reader, Tables}
+  alias EventSeal.Store.Disk.{Reader, Tables}
   alias EventSeal.Store.Piece
 
   @doc "`%{blocks: %{flow => [piece]}, spent: %{flow => [euid]}}` of the store that runs under this name."
@@ -17,9 +17,12 @@ defmodule EventSeal.Store.Disk.Remains do
   end
 
   defp segments(tables) do
-    dir = Folder.segments(tables.dir)
-    {:ok, names} = with {:error, _reason} <- tables.files.list(dir), do: {:ok, []}
-    for name <- Enum.sort(names), String.ends_with?(name, ".segment"), do: Path.join(dir, name)
+    {own, archive} = tables.dirs
+    names = for dir <- [own, archive], dir, {:ok, names} <- [tables.files.list(dir)], name <- names, do: name
+
+    for name <- Enum.sort(Enum.uniq(names)),
+        {number, ".segment"} <- [Integer.parse(name, 16)],
+        do: Tables.segment_path(tables, number)
   end
 
   defp segment(tables, path, remains) do
