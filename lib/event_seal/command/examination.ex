@@ -89,7 +89,7 @@ defmodule EventSeal.Command.Examination do
   end
 
   @doc "The report that is kept: its first line names its form, each further one begins with what it tells."
-  @spec record(Doctor.t(), Path.t()) :: iodata
+  @spec record(Doctor.t(), Path.t()) :: iolist
   def record(found, dir) do
     lines =
       ["event-seal-doctor/1", "source #{dir}", "examined_at #{DateTime.utc_now()}"] ++
