@@ -217,6 +217,25 @@ defmodule EventSeal.StoreDiskTest do
       assert [%{what: :damaged_record} | _] = Disk.report(open!(dir, segment_bytes: 4096).name)
     end
 
+    for {operation, reason} <- [open: :emfile, pread: :eio] do
+      test "an index on which #{operation} fails is one that is not there", %{dir: dir} do
+        store = open!(dir, segment_bytes: 4096)
+        :ok = Store.commit(store, [{:open, "a", "g"}])
+
+        for height <- 0..3,
+            do: :ok = Store.commit(store, [block("a", height, height + 1, [height + 1], filler: filler(1500))])
+
+        index = Path.join(dir, "segments/00000001.index")
+        wait_for(fn -> File.exists?(index) and File.exists?(Path.rootname(index) <> ".euids") end)
+        expected = state(store)
+        stop!(store)
+        FaultyFiles.fail(unquote(operation), "00000001.index", unquote(reason))
+        store = open!(dir, segment_bytes: 4096)
+        assert FaultyFiles.struck?(unquote(operation), "00000001.index")
+        assert {expected, []} == {state(store), Disk.report(store.name)}
+      end
+    end
+
     defp filler(size), do: :binary.copy("x", size)
   end
 

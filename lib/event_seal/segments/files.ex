@@ -69,6 +69,29 @@ defmodule EventSeal.Segments.Files do
 
   def list(dir), do: File.ls(dir)
 
+  @doc "Puts a file that can be made anew, so it is not synced: under another name first, so that it is there whole or not."
+  @spec put(module, Path.t(), iodata) :: :ok | {:error, reason}
+  def put(files, path, bytes) do
+    staged = path <> ".new"
+    files.delete(staged)
+
+    with {:ok, fd} <- files.create(staged),
+         :ok <- files.pwrite(fd, 0, bytes),
+         :ok <- files.close(fd),
+         do: files.rename(staged, path)
+  end
+
+  @doc "All bytes of a file."
+  @spec get(module, Path.t()) :: {:ok, binary} | :eof | {:error, reason}
+  def get(files, path) do
+    with {:ok, size} <- files.size(path),
+         {:ok, fd} <- files.open(path, :read) do
+      read = files.pread(fd, 0, size)
+      files.close(fd)
+      read
+    end
+  end
+
   @chunk 1_048_576
 
   @doc "Copies bytes of one file, from an offset up to another, to the beginning of a second."

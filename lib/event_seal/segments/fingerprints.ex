@@ -11,6 +11,7 @@ defmodule EventSeal.Segments.Fingerprints do
   #   u32 CRC-32 of all that stands between the header and it
 
   import Bitwise
+  alias EventSeal.Segments.Files
 
   @magic "EVSEALE1"
   @header 49
@@ -32,26 +33,11 @@ defmodule EventSeal.Segments.Fingerprints do
     entries = for {print, offset} <- pairs, into: "", do: <<print::32, offset::32>>
     body = [filter, fan_out(pairs, bits), entries]
     front = <<@magic, store_id::binary, number::32, segment_length::64, count::32, byte_size(filter)::32, bits>>
-    staged = path <> ".new"
-    files.delete(staged)
-
-    with {:ok, fd} <- files.create(staged),
-         :ok <- files.pwrite(fd, 0, [front, <<:erlang.crc32(front)::32>>, body, <<:erlang.crc32(body)::32>>]),
-         :ok <- files.close(fd),
-         do: files.rename(staged, path)
+    Files.put(files, path, [front, <<:erlang.crc32(front)::32>>, body, <<:erlang.crc32(body)::32>>])
   end
 
   @doc "Opens the file of a finished segment; `:error` if it is not there or not what it should be."
-  def open(files, path, {store_id, number, segment_length}) do
-    with {:ok, size} <- files.size(path),
-         {:ok, fd} <- files.open(path, :read) do
-      read = files.pread(fd, 0, size)
-      files.close(fd)
-      checked(read, path, {store_id, number, segment_length})
-    else
-      {:error, _reason} -> :error
-    end
-  end
+  def open(files, path, segment), do: files |> Files.get(path) |> checked(path, segment)
 
   defp checked({:ok, <<front::binary-45, sum::32, rest::binary>>}, path, {store_id, number, length}) do
     with <<@magic, ^store_id::binary-16, ^number::32, ^length::64, count::32, filter_size::32, bits>> <- front,

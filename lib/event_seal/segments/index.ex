@@ -7,23 +7,16 @@ defmodule EventSeal.Segments.Index do
   #   "EVSEALI1", store id[16], u32 number, u64 segment length, u64 length of the fronts, u32 CRC-32 of the 44 before;
   #   fronts (each record's first 40 bytes and its meta); u32 CRC-32 of the fronts
 
-  alias EventSeal.Segments.Record
+  alias EventSeal.Segments.{Files, Record}
 
   @magic "EVSEALI1"
-  @header 48
 
   @doc "Writes the file; `records` are decoded, newest first."
   def write(files, path, {store_id, number, segment_length}, marker, records) do
     fronts = for record <- Enum.reverse(records), do: Record.front(record, marker)
     length = IO.iodata_length(fronts)
     front = <<@magic, store_id::binary, number::32, segment_length::64, length::64>>
-    staged = path <> ".new"
-    files.delete(staged)
-
-    with {:ok, fd} <- files.create(staged),
-         :ok <- files.pwrite(fd, 0, [front, <<:erlang.crc32(front)::32>>, fronts, <<:erlang.crc32(fronts)::32>>]),
-         :ok <- files.close(fd),
-         do: files.rename(staged, path)
+    Files.put(files, path, [front, <<:erlang.crc32(front)::32>>, fronts, <<:erlang.crc32(fronts)::32>>])
   end
 
   @doc """
@@ -31,11 +24,9 @@ defmodule EventSeal.Segments.Index do
   tell of the whole segment, `{store id, number, length}`.
   """
   def fold(files, path, key, marker, acc, fun) do
-    with {:ok, size} when size > @header <- files.size(path),
-         {:ok, fd} <- files.open(path, :read) do
-      read = files.pread(fd, 0, size)
-      files.close(fd)
-      with {:ok, bytes} <- read, {:ok, fronts} <- checked(bytes, key), do: each(fronts, marker, key, acc, fun)
+    with {:ok, bytes} <- Files.get(files, path),
+         {:ok, fronts} <- checked(bytes, key) do
+      each(fronts, marker, key, acc, fun)
     else
       _none -> :error
     end
@@ -51,6 +42,8 @@ defmodule EventSeal.Segments.Index do
       _other -> :error
     end
   end
+
+  defp checked(_short, _key), do: :error
 
   defp each(fronts, marker, {_store_id, _number, to}, acc, fun),
     do: each(fronts, Record.header_size(), to, marker, acc, fun)
