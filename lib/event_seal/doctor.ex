@@ -130,10 +130,10 @@ defmodule EventSeal.Doctor do
 
   # The log is one tree: behind a gap nothing has the place that it had.
   defp log(store, kind, {found, saving}) do
-    {query, size} = if kind == :leaf, do: {:leaves, :leaves}, else: {:checkpoints, :checkpoints}
-    {:ok, sizes} = Store.log(store, :size)
-    {taken, saving} = items(store, {query, kind}, 0, sizes[size], saving)
-    {%{found | leaves: found.leaves + taken, log_lost: found.log_lost + sizes[size] - taken}, saving}
+    query = if kind == :leaf, do: :leaves, else: :checkpoints
+    {:ok, %{^query => size}} = Store.log(store, :size)
+    {taken, saving} = items(store, {query, kind}, 0, size, saving)
+    {%{found | leaves: found.leaves + taken, log_lost: found.log_lost + size - taken}, saving}
   end
 
   defp items(_store, _kind, from, to, saving) when from >= to, do: {from, saving}

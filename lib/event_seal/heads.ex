@@ -144,18 +144,12 @@ defmodule EventSeal.Heads do
   end
 
   defp known(store, stored, head) do
-    Enum.reject(
-      [
-        unless(block_hash(store, stored, head) == head.block_hash,
-          do: {head.fixed, block_hash(store, stored, head), head.block_hash}
-        ),
-        unless(provisional(store, stored, head.n) == head.provisional,
-          do: {head.n, provisional(store, stored, head.n), head.provisional}
-        )
-      ],
-      &is_nil/1
-    )
-    |> Enum.map(fn {position, recorded, known} -> fault(stored.flow, position, recorded, known) end)
+    both = [
+      {head.fixed, block_hash(store, stored, head), head.block_hash},
+      {head.n, provisional(store, stored, head.n), head.provisional}
+    ]
+
+    for {position, recorded, known} <- both, recorded != known, do: fault(stored.flow, position, recorded, known)
   end
 
   defp block_hash(_store, _stored, %{fixed: 0}), do: nil

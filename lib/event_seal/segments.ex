@@ -33,11 +33,15 @@ defmodule EventSeal.Segments do
   end
 
   @spec path(Path.t(), pos_integer) :: Path.t()
-  def path(dir, number), do: Path.join(dir, name(number) <> ".segment")
+  def path(dir, number), do: derived(dir, number, ".segment")
 
   @doc "The path of a file that is derived from a segment and lies beside it."
   @spec derived(Path.t(), pos_integer, String.t()) :: Path.t()
   def derived(dir, number, extension), do: Path.join(dir, name(number) <> extension)
+
+  @doc "The numbers of the segments among the names in a folder."
+  @spec numbers([String.t()]) :: [non_neg_integer]
+  def numbers(names), do: for(name <- names, {number, ".segment"} <- [Integer.parse(name, 16)], do: number)
 
   @doc "Where a segment lies: in the second folder, if there is one and it is there, else in the first."
   @spec locate(module, {Path.t(), Path.t() | nil}, pos_integer) :: Path.t()

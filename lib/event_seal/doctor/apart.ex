@@ -7,8 +7,6 @@ defmodule EventSeal.Doctor.Apart do
   alias EventSeal.{Chain, Interchange, Record, Verdict, Verification}
   alias EventSeal.Doctor
 
-  @local [:commitment, :event_hash, :format, :late, :body_missing]
-
   @doc "Sorts what is apart into `{runs of blocks with their bytes, damaged bytes, entries}`; `runs` are `[{first block's height, [binary]}]`."
   @spec sort(Doctor.Chain.t(), reference) :: %{runs: [[tuple]], damaged: [binary], entries: [Chain.Entry.t()]}
   def sort(examined, pool) do
@@ -32,7 +30,7 @@ defmodule EventSeal.Doctor.Apart do
 
     with {:ok, _header} <- Chain.header(bytes),
          {:ok, %Verdict{faults: faults}, _edges} <- Verification.run(asked, bodies: true, pool: pool) do
-      Enum.all?(faults, &(&1.class in @local))
+      Doctor.Chain.holds?(faults)
     else
       {:error, _malformed} -> false
     end

@@ -9,7 +9,6 @@ defmodule EventSeal.Doctor.Chain do
   alias EventSeal.Segments.Files
   alias EventSeal.Store.Piece
 
-  # Faults of single events: the chain holds beside them, and goes on proving the others.
   @local [:commitment, :event_hash, :format, :late, :body_missing]
 
   defstruct [
@@ -121,6 +120,10 @@ defmodule EventSeal.Doctor.Chain do
     Verification.run([%{flow: header.flow, pieces: [bytes], alone: true, more: true}], bodies: true, threads: 1)
   end
 
+  @doc "Whether the chain holds beside these faults, and goes on proving the other events: they are of single ones."
+  @spec holds?([EventSeal.Fault.t()]) :: boolean
+  def holds?(faults), do: Enum.all?(faults, &(&1.class in @local))
+
   # Once one does not follow, none behind it does.
   defp block(piece, {%{apart: [_ | _]} = examined, edge}, _pool), do: {apart(examined, piece), edge}
 
@@ -128,7 +131,7 @@ defmodule EventSeal.Doctor.Chain do
     with {:ok, bytes, state} <- read(piece),
          {:ok, header} <- Chain.header(bytes),
          {:ok, verdict, [next]} <- verify(examined.flow, bytes, edge, pool: pool),
-         true <- Enum.all?(verdict.faults, &(&1.class in @local)) do
+         true <- holds?(verdict.faults) do
       when_max = Enum.max([header.when_max | for({_piece, when_max} <- Enum.take(examined.kept, 1), do: when_max)])
 
       kept = [{%{piece | first: header.first, count: header.count}, when_max} | examined.kept]

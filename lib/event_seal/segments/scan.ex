@@ -31,27 +31,27 @@ defmodule EventSeal.Segments.Scan do
   defp from({files, fd, _size, fun} = scan, marker, at, size, acc) do
     case Segments.fold(files, fd, marker, at, size, acc, &fun.(&1, fd, &2)) do
       {:ok, acc} -> acc
-      {:error, bad, acc} -> from(scan, marker, next(scan, marker, max(bad, at) + 1), size, acc)
+      {:error, bad, acc} -> from(scan, marker, next(files, fd, marker, max(bad, at) + 1, size), size, acc)
     end
   end
 
-  # Where the next record begins, or the file's end.
-  defp next({_, _, size, _}, _marker, from) when from >= size, do: size
+  @doc "Where between two offsets the next whole record begins; the second if none does, or the file cannot be read."
+  def next(_files, _fd, _marker, from, to) when from >= to, do: to
 
-  defp next({files, fd, size, _fun} = scan, marker, from) do
-    with {:ok, window} <- files.pread(fd, from, min(@window, size - from)),
-         nil <- Enum.find(:binary.matches(window, marker), &record?(scan, marker, from + elem(&1, 0))) do
-      if byte_size(window) < @window, do: size, else: next(scan, marker, from + @window - 7)
+  def next(files, fd, marker, from, to) do
+    with {:ok, window} <- files.pread(fd, from, min(@window, to - from)),
+         nil <- Enum.find(:binary.matches(window, marker), &record?(files, fd, marker, from + elem(&1, 0), to)) do
+      if byte_size(window) < @window, do: to, else: next(files, fd, marker, from + @window - 7, to)
     else
       {at, _length} -> from + at
-      _unreadable -> size
+      _unreadable -> to
     end
   end
 
-  defp record?({files, fd, size, _fun}, marker, at) do
-    with {:ok, bytes} <- files.pread(fd, at, min(@window, size - at)),
+  defp record?(files, fd, marker, at, to) do
+    with {:ok, bytes} <- files.pread(fd, at, min(@window, to - at)),
          {:ok, record} <- Record.decode(bytes, at, marker) do
-      record.next <= size
+      record.next <= to
     else
       _other -> false
     end

@@ -49,7 +49,7 @@ defmodule EventSeal.Store.Disk.Committer do
   end
 
   defp open(state, :read) do
-    with {:ok, store_id} <- look(state),
+    with {:ok, store_id} <- Folder.look(state.files, state.dir),
          do: load_beside(%{state | store_id: store_id, refuses: read_only("opened for reading")})
   end
 
@@ -64,23 +64,15 @@ defmodule EventSeal.Store.Disk.Committer do
 
   defp open(state, :write) do
     with {:ok, store_id, lock} <- Folder.take(state.files, state.dir),
-         {:ok, loaded} <- load(%{state | store_id: store_id, lock: lock}) do
-      loaded |> begin() |> archive_later()
+         {:ok, loaded} <- load(%{state | store_id: store_id, lock: lock}),
+         {:ok, state} <- begin(loaded) do
+      {:ok, archive_later(state)}
     end
   end
 
-  defp archive_later({:ok, %{opts: opts} = state}) do
+  defp archive_later(%{opts: opts} = state) do
     if is_integer(opts[:archive_after]), do: Process.send_after(self(), :archive, Archive.pause(opts[:archive_after]))
-    {:ok, state}
-  end
-
-  defp archive_later(error), do: error
-
-  defp look(state) do
-    case Folder.look(state.files, state.dir) do
-      {:error, :none} -> {:error, Error.new(:not_found, detail: "no store in this folder")}
-      result -> result
-    end
+    %{state | archiving: nil}
   end
 
   # The writer may rotate while its files are read: then they are read again.
@@ -259,14 +251,12 @@ defmodule EventSeal.Store.Disk.Committer do
       Logger.warning("EventSeal store #{inspect(state.name)}: segment #{Segments.name(number)} not archived: #{reason}")
     end
 
-    {:ok, state} = archive_later({:ok, %{state | archiving: nil}})
-    {:noreply, state}
+    {:noreply, archive_later(state)}
   end
 
   # The round broke off; its process has said why.
   def handle_info({:DOWN, ref, :process, _pid, _reason}, %{archiving: ref} = state) do
-    {:ok, state} = archive_later({:ok, %{state | archiving: nil}})
-    {:noreply, state}
+    {:noreply, archive_later(state)}
   end
 
   def handle_info({ref, result}, state) when is_map_key(state.indexing, ref) do

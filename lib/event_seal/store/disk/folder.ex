@@ -46,15 +46,17 @@ defmodule EventSeal.Store.Disk.Folder do
   def look(files, dir) do
     case File.lstat(segments(dir)) do
       {:ok, %{type: type}} when type != :directory -> foreign("its segments are not in a folder")
-      _folder -> read_identity(files, dir)
+      _folder -> with {:error, :none} <- read_identity(files, dir), do: none()
     end
   end
+
+  defp none, do: {:error, Error.new(:not_found, detail: "no store in this folder")}
 
   @doc """
   Looks at a folder that may be damaged. Whose it is, most of its files say, if the identity does not: then that is noted.
   """
   def examine(files, dir) do
-    with {:error, %Error{} = error} <- not_none(look(files, dir)) do
+    with {:error, error} <- look(files, dir) do
       case ids(files, dir) do
         [] -> {:error, error}
         ids -> {:ok, most(ids), [%{what: :damaged_identity, file: "identity", offset: nil}]}
@@ -63,9 +65,6 @@ defmodule EventSeal.Store.Disk.Folder do
       {:ok, store_id} -> {:ok, store_id, []}
     end
   end
-
-  defp not_none({:error, :none}), do: {:error, Error.new(:not_found, detail: "no store in this folder")}
-  defp not_none(result), do: result
 
   defp most(ids), do: ids |> Enum.frequencies() |> Enum.max_by(&elem(&1, 1)) |> elem(0)
 

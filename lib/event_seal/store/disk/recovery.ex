@@ -13,7 +13,7 @@ defmodule EventSeal.Store.Disk.Recovery do
   import EventSeal.Store.Disk.Tables, only: [row: 2]
   require EventSeal.Store.Disk.Tables
   alias EventSeal.Segments
-  alias EventSeal.Segments.{Fingerprints, Index, Record}
+  alias EventSeal.Segments.{Fingerprints, Index, Record, Scan}
   alias EventSeal.Store.Disk.{Batch, Derived, Draft, Folder, Journal, Rotation, Tables}
 
   @type note :: %{what: atom, file: String.t(), offset: non_neg_integer | nil}
@@ -48,7 +48,7 @@ defmodule EventSeal.Store.Disk.Recovery do
     with {:ok, names} <- state.files.list(state.dir),
          {:ok, own} <- state.files.list(own),
          {:ok, archived} <- archived(state.files, archive) do
-      state = state |> lengths(names) |> segments(numbers(own), numbers(archived))
+      state = state |> lengths(names) |> segments(Segments.numbers(own), Segments.numbers(archived))
       {:ok, state |> replay() |> grown() |> prints() |> finish()}
     end
   catch
@@ -188,40 +188,15 @@ defmodule EventSeal.Store.Disk.Recovery do
     state = Map.put(state, :number, number)
 
     case found.marker != "" and Segments.fold(state.files, fd, found.marker, from, to, state, fun) do
-      false -> state
-      {:ok, state} -> state
-      {:error, at, state} -> fault(state, :damaged_record, file(number), at) |> resync(number, fd, at + 1, to, fun)
-    end
-  end
-
-  @window 1_048_576
-
-  defp resync(state, _number, _fd, from, to, _fun) when from >= to, do: state
-
-  defp resync(state, number, fd, from, to, fun) do
-    marker = state.segments.known[number].marker
-
-    case state.files.pread(fd, from, min(@window, to - from)) do
-      {:ok, window} ->
-        next = Enum.find(:binary.matches(window, marker), fn {at, _} -> record?(state, fd, marker, from + at, to) end)
-
-        cond do
-          next -> scan(state, number, fd, from + elem(next, 0), to, fun)
-          byte_size(window) < @window -> state
-          true -> resync(state, number, fd, from + @window - 7, to, fun)
-        end
-
-      _unreadable ->
+      false ->
         state
-    end
-  end
 
-  defp record?(state, fd, marker, at, to) do
-    with {:ok, bytes} <- state.files.pread(fd, at, min(@window, to - at)),
-         {:ok, record} <- Record.decode(bytes, at, marker) do
-      record.next <= to
-    else
-      _other -> false
+      {:ok, state} ->
+        state
+
+      {:error, at, state} ->
+        next = Scan.next(state.files, fd, found.marker, at + 1, to)
+        state |> fault(:damaged_record, file(number), at) |> scan(number, fd, next, to, fun)
     end
   end
 
@@ -453,13 +428,6 @@ defmodule EventSeal.Store.Disk.Recovery do
       {:error, reason} ->
         throw({:unreadable, reason})
     end
-  end
-
-  defp numbers(names) do
-    for name <- names,
-        String.ends_with?(name, ".segment"),
-        {number, ".segment"} <- [Integer.parse(name, 16)],
-        do: number
   end
 
   defp path(state, number), do: Tables.segment_path(state.tables, number)

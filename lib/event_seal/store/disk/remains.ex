@@ -5,6 +5,7 @@ defmodule EventSeal.Store.Disk.Remains do
 
   import EventSeal.Store.Disk.Tables, only: [row: 2]
   require EventSeal.Store.Disk.Tables
+  alias EventSeal.Segments
   alias EventSeal.Segments.{Record, Scan}
   alias EventSeal.Store.Disk.{Reader, Tables}
   alias EventSeal.Store.Piece
@@ -19,10 +20,7 @@ defmodule EventSeal.Store.Disk.Remains do
   defp segments(tables) do
     {own, archive} = tables.dirs
     names = for dir <- [own, archive], dir, {:ok, names} <- [tables.files.list(dir)], name <- names, do: name
-
-    for name <- Enum.sort(Enum.uniq(names)),
-        {number, ".segment"} <- [Integer.parse(name, 16)],
-        do: Tables.segment_path(tables, number)
+    for number <- names |> Segments.numbers() |> Enum.uniq() |> Enum.sort(), do: Tables.segment_path(tables, number)
   end
 
   defp segment(tables, path, remains) do
