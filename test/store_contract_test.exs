@@ -144,6 +144,24 @@ defmodule EventSeal.StoreContractTest do
         assert {:ok, []} = Store.flows(store, "é", 10)
       end
 
+      test "a closed flow comes with its blocks, any other without", %{store: store} do
+        :ok = Store.commit(store, for(flow <- ["a", "b", "c"], op <- [{:open, flow, "g"}, put(flow, 1)], do: op))
+        :ok = Store.commit(store, [block("b", 0, 1, [1], closes: true), block("c", 0, 1, [1])])
+        {:ok, blocks} = Store.blocks(store, "b", {1, :infinity})
+        assert {:ok, [{"a", nil}, {"b", ^blocks}]} = Store.flows(store, nil, 2, :blocks)
+        assert {:ok, [{"c", nil}]} = Store.flows(store, "b", 2, :blocks)
+      end
+
+      test "what is unsealed can be asked for alone", %{store: store} do
+        :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1), put("a", 2)])
+        :ok = Store.commit(store, [block("a", 0, 1, [1])])
+        assert Store.head(store, "a", :unsealed) == Store.head(store, "a")
+        :ok = Store.commit(store, [block("a", 1, 2, [2])])
+        assert {:ok, head} = Store.head(store, "a", :unsealed)
+        assert {:ok, full} = Store.head(store, "a")
+        assert %{head | genesis: "g", last_block: full.last_block} == full
+      end
+
       test "the log keeps its order", %{store: store} do
         assert {:ok, %{leaves: 0, checkpoints: 0}} = Store.log(store, :size)
 

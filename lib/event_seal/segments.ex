@@ -37,7 +37,7 @@ defmodule EventSeal.Segments do
 
   @doc "The path of a file that is derived from a segment and lies beside it."
   @spec derived(Path.t(), pos_integer, String.t()) :: Path.t()
-  def derived(dir, number, extension), do: Path.join(dir, name(number) <> extension)
+  def derived(dir, number, extension), do: "#{dir}/#{name(number)}#{extension}"
 
   @doc "The numbers of the segments among the names in a folder."
   @spec numbers([String.t()]) :: [non_neg_integer]
@@ -53,7 +53,7 @@ defmodule EventSeal.Segments do
   end
 
   @spec name(pos_integer) :: String.t()
-  def name(number), do: number |> Integer.to_string(16) |> String.downcase() |> String.pad_leading(8, "0")
+  def name(number), do: Base.encode16(<<number::32>>, case: :lower)
 
   @doc "The bytes of a payload; `:corrupt` if its checksum, which stands in front of it, is wrong."
   @spec pread(module, :file.fd(), non_neg_integer, non_neg_integer) :: {:ok, binary} | {:error, Error.t()}

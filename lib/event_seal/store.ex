@@ -77,9 +77,10 @@ defmodule EventSeal.Store do
   @callback child_spec({name, keyword}) :: Supervisor.child_spec()
   @callback commit(name, [op]) :: :ok | {:error, Error.t()}
   @callback recover(name, shards) :: %{waiting: [waiting], damage: [damage]}
-  @callback head(name, flow, [euid]) :: {:ok, Head.t()} | {:error, Error.t()}
+  @callback head(name, flow, [euid] | :unsealed) :: {:ok, Head.t()} | {:error, Error.t()}
   @callback blocks(name, flow, positions) :: {:ok, [Piece.t()]} | {:error, Error.t()}
-  @callback flows(name, flow | nil, pos_integer) :: {:ok, [flow]} | {:error, Error.t()}
+  @callback flows(name, flow | nil, pos_integer, :ids | :blocks) ::
+              {:ok, [flow] | [{flow, [Piece.t()] | nil}]} | {:error, Error.t()}
   @callback log(name, log_query) :: {:ok, [binary] | map} | {:error, Error.t()}
   @callback lease(name, shards) :: {:ok, epoch :: pos_integer} | {:error, Error.t()}
 
@@ -109,9 +110,12 @@ defmodule EventSeal.Store do
   @spec recover(t, shards) :: %{waiting: [waiting], damage: [damage]}
   def recover(store, shards), do: span(store, :recover, fn -> store.module.recover(store.name, shards) end)
 
-  @doc "One consistent state of a flow, `:not_found` if it is unknown; `found` tells of the `euids` asked for."
-  @spec head(t, flow, [euid]) :: {:ok, Head.t()} | {:error, Error.t()}
-  def head(store, flow, euids \\ []), do: span(store, :head, fn -> store.module.head(store.name, flow, euids) end)
+  @doc """
+  One consistent state of a flow, `:not_found` if it is unknown; `found` tells of the `euids` asked for. Is `:unsealed`
+  asked for, and nothing is, then genesis and last block need not be read, and may be `nil`.
+  """
+  @spec head(t, flow, [euid] | :unsealed) :: {:ok, Head.t()} | {:error, Error.t()}
+  def head(store, flow, asked \\ []), do: span(store, :head, fn -> store.module.head(store.name, flow, asked) end)
 
   @doc """
   The blocks that hold the positions `from` to `to` (or `:infinity`), by ascending height; those that damage has taken, and
@@ -121,10 +125,14 @@ defmodule EventSeal.Store do
   def blocks(store, flow, positions),
     do: span(store, :blocks, fn -> store.module.blocks(store.name, flow, positions) end)
 
-  @doc "Up to `limit` flows after the given one (`nil`: from the first), in byte order of the id."
-  @spec flows(t, flow | nil, pos_integer) :: {:ok, [flow]} | {:error, Error.t()}
-  def flows(store, after_flow, limit),
-    do: span(store, :flows, fn -> store.module.flows(store.name, after_flow, limit) end)
+  @doc """
+  Up to `limit` flows after the given one (`nil`: from the first), in byte order of the id: `[flow]`, or with `:blocks`
+  `[{flow, pieces}]`, where a closed flow of few blocks, which are all there is of it, has them, and any other `nil`.
+  """
+  @spec flows(t, flow | nil, pos_integer, :ids | :blocks) ::
+          {:ok, [flow] | [{flow, [Piece.t()] | nil}]} | {:error, Error.t()}
+  def flows(store, after_flow, limit, what \\ :ids),
+    do: span(store, :flows, fn -> store.module.flows(store.name, after_flow, limit, what) end)
 
   @doc """
   The store-wide log: `:size` gives `%{leaves: n, checkpoints: m}`, else the items from index `from` (the first is 0),

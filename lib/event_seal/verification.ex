@@ -24,14 +24,23 @@ defmodule EventSeal.Verification do
         }
 
   @spec run([flow], keyword) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
-  def run(flows, opts) do
+  def run(flows, opts), do: flows |> start(opts) |> await()
+
+  @typedoc "A run that has begun; only the process that began it can wait for it."
+  @opaque started :: {reference, reference, integer, function | nil}
+
+  @doc "Begins a run. It goes on until `await/1` has its outcome, or the caller forgets it."
+  @spec start([flow], keyword) :: started
+  def start(flows, opts) do
     started = System.monotonic_time(:microsecond)
     pool = Keyword.get_lazy(opts, :pool, fn -> pool(opts) end)
     tag = make_ref()
     settings = {Keyword.get(opts, :bodies, false), Keyword.get(opts, :max_faults, 1_000)}
-    job = Native.verify(pool, Enum.map(flows, &asked/1), settings, tag)
-    await(job, tag, started, Keyword.get(opts, :progress))
+    {Native.verify(pool, Enum.map(flows, &asked/1), settings, tag), tag, started, Keyword.get(opts, :progress)}
   end
+
+  @spec await(started) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
+  def await({job, tag, started, progress}), do: await(job, tag, started, progress)
 
   @doc "Verifies one interchange file on the pool."
   @spec file(binary, keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}

@@ -29,11 +29,12 @@ defmodule EventSeal.Verifier do
   def run(store, opts) do
     opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
     run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], count: 0, bytes: 0}
+    run = Map.put(run, :under_way, nil)
     run = Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for]))
 
     with {:ok, heads} <- heads(opts[:head]),
          {:ok, run} <- flows(run),
-         {:ok, run} <- flush(run),
+         {:ok, run} <- finish(run),
          {:ok, run} <- rolled_back(run, heads),
          do: {:ok, in_order(run.verdict)}
   end
@@ -81,39 +82,50 @@ defmodule EventSeal.Verifier do
   end
 
   defp pages(run, cursor) do
-    case Store.flows(run.store, cursor, @page) do
-      {:ok, []} -> {:ok, run}
-      {:ok, flows} -> with {:ok, %{verdict: %{next: nil}} = run} <- page(run, flows), do: pages(run, List.last(flows))
-      {:error, _} = error -> error
+    case Store.flows(run.store, cursor, @page, :blocks) do
+      {:ok, []} ->
+        {:ok, run}
+
+      {:ok, flows} ->
+        {last, _blocks} = List.last(flows)
+        with {:ok, %{verdict: %{next: nil}} = run} <- page(run, flows), do: pages(run, last)
+
+      {:error, _} = error ->
+        error
     end
   end
 
   defp page(run, []), do: {:ok, run}
 
-  defp page(run, [flow | flows]) do
-    with {:ok, run} <- whole(run, flow) do
+  defp page(run, [{flow, blocks} | flows]) do
+    with {:ok, run} <- if(blocks, do: closed(run, flow, blocks), else: whole(run, flow)) do
       if late?(run), do: {:ok, put_in(run.verdict.next, flow)}, else: page(run, flows)
     end
   end
 
   defp late?(run), do: run.stop != nil and System.monotonic_time(:millisecond) >= run.stop
 
+  defp closed(run, flow, blocks) do
+    last = last(blocks)
+    add(run, %{flow: flow, pieces: [], fixed: last, last: last, closed: true}, Enum.map(blocks, &piece(&1.at)))
+  end
+
   defp whole(run, flow) do
     with {:error, %Error{reason: reason}} when reason in @unreadable <- read(run, flow), do: damaged(run, flow)
   end
 
   defp read(run, flow) do
-    with {:ok, head} <- Store.head(run.store, flow), do: gather(run, head, nil)
+    with {:ok, head} <- Store.head(run.store, flow, :unsealed), do: gather(run, head, nil)
   end
 
   # The flow's state cannot be read as it was written. Its blocks may still be, and then say best what is wrong; where
   # they hold, what is not sealed is what cannot be read.
   defp damaged(run, flow) do
-    with {:ok, run} <- flush(run),
+    with {:ok, run} <- finish(run),
          {:ok, blocks} <- Store.blocks(run.store, flow, {1, :infinity}),
          {:ok, checked} <- add(run, %{flow: flow, pieces: [], more: true}, Enum.map(blocks, &piece(&1.at))),
-         {:ok, checked} <- flush(checked) do
-      last = Enum.reduce(blocks, 0, fn block, _last -> block.first + block.count - 1 end)
+         {:ok, checked} <- finish(checked) do
+      last = last(blocks)
       known? = checked.verdict.fault_count > run.verdict.fault_count
       {:ok, if(known?, do: checked, else: fault(checked, flow, last + 1, :read))}
     else
@@ -121,6 +133,8 @@ defmodule EventSeal.Verifier do
       {:error, _} = error -> error
     end
   end
+
+  defp last(blocks), do: Enum.reduce(blocks, 0, fn block, _last -> block.first + block.count - 1 end)
 
   defp gather(run, head, range) do
     {first, last} = span(range)
@@ -195,7 +209,8 @@ defmodule EventSeal.Verifier do
   defp cut(run, flow, now, later) do
     first = flow |> Map.drop([:fixed, :last, :closed]) |> Map.merge(%{pieces: now, more: true})
 
-    with {:ok, run, [edge]} <- verify(%{run | flows: [first]}) do
+    with {:ok, run} <- finish(run),
+         {:ok, run, [edge]} <- outcome(begin(%{run | flows: [first]})) do
       add(run, flow |> Map.put(:from, edge) |> Map.delete(:alone), later)
     end
   end
@@ -215,16 +230,30 @@ defmodule EventSeal.Verifier do
     if run.bytes >= @batch_bytes or run.count >= @batch_flows, do: flush(run), else: {:ok, run}
   end
 
+  # What comes next is gathered while this is under way.
   defp flush(%{flows: []} = run), do: {:ok, run}
-  defp flush(run), do: with({:ok, run, _edges} <- verify(%{run | flows: Enum.reverse(run.flows)}), do: {:ok, run})
 
-  defp verify(run) do
+  defp flush(run) do
+    flows = Enum.reverse(run.flows)
+    with {:ok, run, _edges} <- outcome(%{run | flows: []}), do: {:ok, begin(%{run | flows: flows})}
+  end
+
+  defp finish(run) do
+    with {:ok, run} <- flush(run), {:ok, run, _edges} <- outcome(run), do: {:ok, run}
+  end
+
+  defp begin(run) do
     opts = Keyword.merge(run.opts, pool: run.pool, progress: progress(run))
+    %{run | under_way: Verification.start(run.flows, opts), flows: [], count: 0, bytes: 0}
+  end
 
-    with {:ok, verdict, edges} <- Verification.run(run.flows, opts) do
+  defp outcome(%{under_way: nil} = run), do: {:ok, run, []}
+
+  defp outcome(run) do
+    with {:ok, verdict, edges} <- Verification.await(run.under_way) do
       verdict = Verdict.add(run.verdict, verdict, run.opts[:max_faults])
       if run.opts[:progress], do: run.opts[:progress].(Map.take(verdict, [:flows, :events, :bytes]))
-      {:ok, %{run | verdict: verdict, flows: [], count: 0, bytes: 0}, edges}
+      {:ok, %{run | verdict: verdict, under_way: nil}, edges}
     end
   end
 

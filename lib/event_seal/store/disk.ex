@@ -96,13 +96,13 @@ defmodule EventSeal.Store.Disk do
   end
 
   @impl EventSeal.Store
-  def head(name, flow, euids), do: Reader.head(name, flow, euids)
+  def head(name, flow, asked), do: Reader.head(name, flow, asked)
 
   @impl EventSeal.Store
   defdelegate blocks(name, flow, positions), to: Reader
 
   @impl EventSeal.Store
-  defdelegate flows(name, after_flow, limit), to: Reader
+  defdelegate flows(name, after_flow, limit, what), to: Reader
 
   @impl EventSeal.Store
   defdelegate log(name, query), to: Reader

@@ -35,7 +35,7 @@ defmodule EventSeal.Store.Head do
   @type entry :: {seq :: non_neg_integer, :pool | :tail, meta :: binary, data :: binary}
   @type t :: %__MODULE__{
           flow: String.t(),
-          genesis: binary,
+          genesis: binary | nil,
           height: non_neg_integer,
           fixed: non_neg_integer,
           closed: boolean,

@@ -42,7 +42,7 @@ defmodule EventSeal.Store.Memory do
   end
 
   @impl Store
-  def head(name, flow, euids), do: GenServer.call(name, {:head, flow, euids}, :infinity)
+  def head(name, flow, asked), do: GenServer.call(name, {:head, flow, asked}, :infinity)
 
   @impl Store
   def blocks(name, flow, {from, to}) do
@@ -52,10 +52,15 @@ defmodule EventSeal.Store.Memory do
   end
 
   @impl Store
-  def flows(name, after_flow, limit) do
+  def flows(name, after_flow, limit, what) do
     table = table(name, :flows)
     first = if after_flow, do: :ets.next(table, after_flow), else: :ets.first(table)
-    {:ok, first |> Stream.iterate(&:ets.next(table, &1)) |> Stream.take_while(&is_binary/1) |> Enum.take(limit)}
+    flows = first |> Stream.iterate(&:ets.next(table, &1)) |> Stream.take_while(&is_binary/1) |> Enum.take(limit)
+    {:ok, if(what == :ids, do: flows, else: Enum.map(flows, &{&1, all_blocks(name, &1)}))}
+  end
+
+  defp all_blocks(name, flow) do
+    with {:ok, %Head{closed: true} = head} <- row(name, flow), do: pieces(name, head), else: (_open -> nil)
   end
 
   @impl Store
@@ -89,7 +94,8 @@ defmodule EventSeal.Store.Memory do
     end
   end
 
-  def handle_call({:head, flow, euids}, _from, name) do
+  def handle_call({:head, flow, asked}, _from, name) do
+    euids = if asked == :unsealed, do: [], else: asked
     {:reply, with({:ok, head} <- row(name, flow), do: {:ok, fill(name, head, euids)}), name}
   end
 

@@ -77,14 +77,29 @@ defmodule EventSeal.Store.Disk.Reader do
     Map.update(waiting, flow, {0, left}, fn {pool, tail} -> {pool, tail + left} end)
   end
 
-  def flows(name, after_flow, limit) do
+  def flows(name, after_flow, limit, what) do
     with_tables(name, fn tables ->
       first = if after_flow, do: :ets.next(tables.flows, after_flow), else: :ets.first(tables.flows)
-
-      {:ok,
-       first |> Stream.iterate(&:ets.next(tables.flows, &1)) |> Stream.take_while(&is_binary/1) |> Enum.take(limit)}
+      {:ok, flows_from(tables, first, limit, what)}
     end)
   end
+
+  defp flows_from(_tables, flow, left, _what) when flow == :"$end_of_table" or left == 0, do: []
+
+  defp flows_from(tables, flow, left, what) do
+    own = if what == :ids, do: flow, else: {flow, all_blocks(tables, Tables.find(tables, flow))}
+    [own | flows_from(tables, :ets.next(tables.flows, flow), left - 1, what)]
+  end
+
+  # Nothing is added to a closed flow, so this is of one moment.
+  @few 8
+
+  defp all_blocks(tables, row) when row(row, :closed) and row(row, :height) <= @few do
+    {:ok, pieces} = pieces(tables, row, 0, :infinity)
+    pieces
+  end
+
+  defp all_blocks(_tables, _row), do: nil
 
   def log(name, :size) do
     with_tables(name, fn tables ->
@@ -182,9 +197,9 @@ defmodule EventSeal.Store.Disk.Reader do
   defp block(tables, row, height),
     do: List.first(:ets.lookup(tables.blocks, Tables.block_key(row(row, :number), height)))
 
-  def head(name, flow, euids, tries \\ @tries) do
-    case with_tables(name, &{&1, head_of(&1, name, flow, euids)}) do
-      {tables, {:stale, _reason}} when tries > 0 -> refresh(name, tables) && head(name, flow, euids, tries - 1)
+  def head(name, flow, asked, tries \\ @tries) do
+    case with_tables(name, &{&1, head_of(&1, name, flow, asked)}) do
+      {tables, {:stale, _reason}} when tries > 0 -> refresh(name, tables) && head(name, flow, asked, tries - 1)
       {_tables, {:stale, reason}} -> {:error, Error.new(:storage, detail: "journal: #{reason}")}
       {_tables, result} -> result
     end
@@ -195,24 +210,26 @@ defmodule EventSeal.Store.Disk.Reader do
     if tables.mode == :read, do: GenServer.call(name, {:refresh, tables}, :infinity), else: Process.sleep(1)
   end
 
-  defp head_of(tables, name, flow, euids) do
-    case Tables.snapshot(tables, flow, fn -> take(tables, flow, euids) end) do
+  defp head_of(tables, name, flow, asked) do
+    case Tables.snapshot(tables, flow, fn -> take(tables, flow, asked) end) do
       {:ok, nil} -> {:error, Error.new(:not_found)}
-      {:ok, taken} -> build(tables, taken, euids)
-      :busy -> head_at_rest(name, flow, euids)
+      {:ok, taken} -> build(tables, taken, asked)
+      :busy -> head_at_rest(name, flow, asked)
     end
   end
 
   # A flow that is written without a pause: the one who writes it reads it in between.
-  defp head_at_rest(name, flow, euids) do
-    case GenServer.call(name, {:run, fn tables -> {tables, take(tables, flow, euids)} end}, :infinity) do
+  defp head_at_rest(name, flow, asked) do
+    case GenServer.call(name, {:run, fn tables -> {tables, take(tables, flow, asked)} end}, :infinity) do
       {_tables, nil} -> {:error, Error.new(:not_found)}
-      {tables, taken} -> build(tables, taken, euids)
+      {tables, taken} -> build(tables, taken, asked)
     end
   end
 
-  defp take(tables, flow, euids) do
+  defp take(tables, flow, asked) do
     with row when row != nil <- Tables.find(tables, flow) do
+      euids = if asked == :unsealed, do: [], else: asked
+
       %{
         row: row,
         entries: Tables.entries(tables, flow),
@@ -243,28 +260,38 @@ defmodule EventSeal.Store.Disk.Reader do
       end
   end
 
-  defp build(tables, %{row: row} = taken, euids) do
+  defp build(_tables, %{row: row, entries: []}, :unsealed) when row(row, :tail) == nil, do: {:ok, outline(row)}
+
+  defp build(tables, %{row: row} = taken, asked) do
     with {:ok, genesis} <- genesis(tables, row(row, :genesis)),
          {:ok, last, intact} <- last_block(tables, taken.last),
          {:ok, settled, whole} <- tail(tables, row),
          {:ok, entries} <- entries(tables, taken),
-         {:ok, found} <- found(tables, taken, euids) do
+         {:ok, found} <- found(tables, taken, asked) do
       {:ok,
-       %Head{
-         flow: row(row, :flow),
-         genesis: genesis,
-         height: row(row, :height),
-         fixed: row(row, :fixed),
-         closed: row(row, :closed),
-         last_block: last,
-         intact: intact and genesis != "",
-         whole: whole,
-         when_max: row(row, :when_max),
-         next_seq: row(row, :next_seq),
-         entries: :lists.keymerge(1, settled, entries),
-         found: found
+       %{
+         outline(row)
+         | genesis: genesis,
+           last_block: last,
+           intact: intact and genesis != "",
+           whole: whole,
+           entries: :lists.keymerge(1, settled, entries),
+           found: found
        }}
     end
+  end
+
+  # What is known without a file.
+  defp outline(row) do
+    %Head{
+      flow: row(row, :flow),
+      genesis: nil,
+      height: row(row, :height),
+      fixed: row(row, :fixed),
+      closed: row(row, :closed),
+      when_max: row(row, :when_max),
+      next_seq: row(row, :next_seq)
+    }
   end
 
   defp genesis(_tables, genesis) when is_binary(genesis), do: {:ok, genesis}
@@ -368,7 +395,7 @@ defmodule EventSeal.Store.Disk.Reader do
 
   defp bytes(files, fd, at, length), do: exactly(files.pread(fd, at, length), length)
 
-  defp found(_tables, _taken, []), do: {:ok, %{}}
+  defp found(_tables, _taken, asked) when asked in [[], :unsealed], do: {:ok, %{}}
 
   defp found(tables, taken, _euids) do
     Enum.reduce_while(taken.prints, {:ok, Map.new(taken.spent)}, fn {euid, number, where}, {:ok, found} ->
