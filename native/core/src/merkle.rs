@@ -1,6 +1,8 @@
 //! The Merkle root over a block's ids. FORMAT.md, "Root".
 use crate::suite::{Digest, Role, Suite, hash_each};
 
+pub(crate) mod shape;
+
 /// The root of a tree that splits as RFC 6962 does; a leaf is the id itself, and no ids have no root.
 pub fn root(suite: Suite, ids: &[Digest]) -> Option<Digest> {
     roots(suite, &[ids]).into_iter().flatten().next()

@@ -7,9 +7,10 @@ use crate::block::{Container, Entry, Sealing, pack_tail, seal};
 use crate::chain::{Links, settle};
 use crate::event::{self, Event, Where, salted_body};
 use crate::genesis::Genesis;
-use crate::log;
+use crate::log::{Frontier, Leaf, leaf_hash};
 use crate::reference;
 use crate::suite::{Digest, Suite};
+use crate::tests::log::naive;
 use crate::verify::{Expect, Run, Unwatched, verify};
 
 fn unhex(value: &Value) -> Vec<u8> {
@@ -366,20 +367,6 @@ fn links_are_restored_behind_every_block() {
     }
 }
 
-/// RFC 6962's own definition, recursive.
-fn log_root(leaves: &[Vec<u8>]) -> Digest {
-    use sha2::{Digest as _, Sha256};
-    match leaves {
-        [] => Sha256::digest([]).into(),
-        [leaf] => Sha256::digest([&[0], &leaf[..]].concat()).into(),
-        _ => {
-            let split = leaves.len().next_power_of_two() / 2;
-            let (left, right) = (log_root(&leaves[..split]), log_root(&leaves[split..]));
-            Sha256::digest([&[1], &left[..], &right].concat()).into()
-        }
-    }
-}
-
 #[test]
 fn log_leaves_and_roots() {
     let text = std::fs::read_to_string(directory().join("log.json")).unwrap();
@@ -396,28 +383,38 @@ fn log_leaves_and_roots() {
         let made = match leaf["kind"].as_str().unwrap() {
             "block" => {
                 let line = blocks.iter().find(|line| block_of(line).last == n).unwrap();
-                log::block_leaf(
-                    flow.suite,
-                    &flow.genesis(),
-                    block_of(line).height,
-                    n,
-                    &digest(&line["hash"]),
-                )
+                Leaf::Block {
+                    suite: flow.suite,
+                    genesis: flow.genesis(),
+                    height: block_of(line).height,
+                    last: n,
+                    hash: digest(&line["hash"]),
+                }
             }
             "tail" => {
                 assert_eq!(n as usize, flow.events.len());
-                log::tail_leaf(flow.suite, &flow.genesis(), n, &flow.provisional(n as i64))
+                Leaf::Tail {
+                    suite: flow.suite,
+                    genesis: flow.genesis(),
+                    n,
+                    provisional: flow.provisional(n as i64),
+                }
             }
             kind => panic!("{kind}"),
         };
-        assert_eq!(data, made);
+        assert_eq!(data, made.encode());
+        assert_eq!(Leaf::decode(&data), Ok(made));
         leaves.push(data);
     }
     let roots = log["roots"].as_array().unwrap();
     assert_eq!(roots.len(), leaves.len() + 1);
+    let (mut frontier, mut stored) = (Frontier::default(), Vec::new());
     for (size, root) in roots.iter().enumerate() {
-        assert_eq!(log::root(&leaves[..size]), digest(root), "{size}");
-        assert_eq!(log_root(&leaves[..size]), digest(root), "{size}");
+        assert_eq!(frontier.root(), digest(root), "{size}");
+        assert_eq!(naive::root(&leaves[..size]), digest(root), "{size}");
+        if let Some(leaf) = leaves.get(size) {
+            frontier.push(leaf_hash(leaf), &mut stored).unwrap();
+        }
     }
 }
 
