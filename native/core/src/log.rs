@@ -1,16 +1,18 @@
 //! The store-wide log: one RFC 6962 tree over what was sealed, settled, erased and decided. FORMAT.md, "Log".
 //!
-//! [`Frontier`] grows the tree, [`Plan`] makes paths of its stored hashes, [`includes`] and [`extends`] check them.
+//! [`Tree`] keeps it, grown by [`Frontier`]; [`Plan`] makes paths of its stored hashes, [`includes`] and [`extends`] check them.
 use sha2::{Digest as _, Sha256};
 
 use crate::suite::Digest;
 
 mod leaf;
 mod stored;
+mod tree;
 mod verify;
 
 pub use leaf::Leaf;
 pub use stored::{Frontier, Full, Plan, SIZE_MAX, stored_count};
+pub use tree::{CHUNK, Chunks, Missing, Reach, Tree};
 pub use verify::{extends, includes, root_over};
 
 /// The hash of a leaf (RFC 6962, section 2.1).

@@ -1,7 +1,7 @@
 //! Tests of the whole: vectors, tampering, and properties over both.
 mod clinic;
 mod lanes;
-mod log;
+pub mod log;
 mod properties;
 mod settling;
 mod tampering;

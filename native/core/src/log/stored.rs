@@ -18,8 +18,18 @@ pub fn stored_count(size: u64) -> u64 {
 }
 
 /// Where the n-th complete node of a level is stored: so many places behind the leaf that completes it.
-fn stored_at(level: u32, n: u64) -> u64 {
+pub(super) fn stored_at(level: u32, n: u64) -> u64 {
     stored_count(((n + 1) << level) - 1).saturating_add(u64::from(level))
+}
+
+/// Which leaf completes a stored node, and the node's level.
+pub(super) fn stored_by(index: u64) -> (u64, u32) {
+    // Of so many leaves at least twice as many hashes are stored as there are leaves, less one for each level.
+    let mut leaf = index / 2;
+    while leaf < SIZE_MAX && stored_count(leaf + 1) <= index {
+        leaf += 1;
+    }
+    (leaf, (index - stored_count(leaf)) as u32)
 }
 
 /// Where the hashes of the complete trees over a run of leaves are stored, the greatest first.

@@ -1,0 +1,220 @@
+//! The tree as its keeper holds it: of the leaves' hashes only the last ones, and of the nodes only those above so many
+//! leaves. What stands below is made of the leaves themselves when a path asks for it.
+use std::collections::HashMap;
+
+use super::stored::{Frontier, Full, stored_at, stored_by};
+use super::{Leaf, leaf_hash, node_hash};
+use crate::suite::Digest;
+
+/// The level of a chunk's root: nodes from here on are kept.
+const LEVEL: u32 = 10;
+/// So many leaves are a chunk.
+pub const CHUNK: u64 = 1 << LEVEL;
+
+/// A log's tree that only grows: 64 bytes for each 1,024 leaves, and at most 32 KiB.
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    frontier: Frontier,
+    /// The stored hashes of the tree over the chunks' roots.
+    upper: Vec<Digest>,
+    /// The hashes of the leaves behind the last full chunk.
+    recent: Vec<Digest>,
+}
+
+/// A chunk of leaves is needed that was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing(pub u64);
+
+/// Leaf data of full chunks, by their number.
+pub type Chunks<'a> = HashMap<u64, Vec<&'a [u8]>>;
+
+impl Tree {
+    /// How many leaves it has.
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Its root.
+    pub fn root(&self) -> Digest {
+        self.frontier.root()
+    }
+
+    /// Adds a leaf by its data.
+    pub fn push(&mut self, data: &[u8]) -> Result<(), Full> {
+        let leaf = leaf_hash(data);
+        let mut stored = Vec::new();
+        self.frontier.push(leaf, &mut stored)?;
+        self.upper.extend(stored.iter().skip(LEVEL as usize));
+        self.recent.push(leaf);
+        if self.recent.len() as u64 == CHUNK {
+            self.recent.clear();
+        }
+        Ok(())
+    }
+
+    /// Which chunks' leaves are needed to read these stored hashes, in ascending order.
+    pub fn chunks(&self, indexes: &[u64]) -> Vec<u64> {
+        let needed = indexes.iter().filter_map(|index| {
+            let (last, level) = stored_by(*index);
+            (level < LEVEL && last / CHUNK < self.full()).then_some(last / CHUNK)
+        });
+        let mut chunks: Vec<u64> = needed.collect();
+        chunks.sort_unstable();
+        chunks.dedup();
+        chunks
+    }
+
+    /// A stored hash of the tree; `chunks` are those that [`Tree::chunks`] asked for.
+    pub fn read(&self, index: u64, chunks: &Chunks<'_>) -> Result<Digest, Missing> {
+        let (last, level) = stored_by(index);
+        let chunk = last / CHUNK;
+        let missing = Missing(chunk);
+        if let Some(level) = level.checked_sub(LEVEL) {
+            let at = stored_at(level, chunk >> level);
+            return usize::try_from(at)
+                .ok()
+                .and_then(|at| self.upper.get(at))
+                .copied()
+                .ok_or(missing);
+        }
+        let end = (last % CHUNK) as usize + 1;
+        let range = end - (1 << level)..end;
+        if chunk == self.full() {
+            let leaves = self.recent.get(range).ok_or(missing)?;
+            return Ok(whole(leaves.to_vec()));
+        }
+        let leaves = chunks.get(&chunk).and_then(|leaves| leaves.get(range));
+        Ok(whole(
+            leaves
+                .ok_or(missing)?
+                .iter()
+                .map(|data| leaf_hash(data))
+                .collect(),
+        ))
+    }
+
+    fn full(&self) -> u64 {
+        self.size() / CHUNK
+    }
+}
+
+/// The hash over a power of two of leaf hashes.
+fn whole(mut level: Vec<Digest>) -> Digest {
+    while level.len() > 1 {
+        let (pairs, _) = level.as_chunks::<2>();
+        level = pairs.iter().map(|[left, right]| node_hash(left, right)).collect();
+    }
+    level.first().copied().unwrap_or_default()
+}
+
+/// How far the log's leaves speak of each flow: 16 bytes of its G, and a position.
+#[derive(Clone, Debug, Default)]
+pub struct Reach(HashMap<[u8; 16], u64>);
+
+impl Reach {
+    /// Takes a leaf in.
+    pub fn learn(&mut self, leaf: &Leaf<'_>) {
+        let (genesis, n) = match leaf {
+            Leaf::Tail { genesis, n, .. } | Leaf::Decision { genesis, n, .. } => (genesis, *n),
+            _ => return,
+        };
+        if let Some(key) = genesis.first_chunk() {
+            self.0.insert(*key, n);
+        }
+    }
+
+    /// The last position that a tail's leaf told of the flow, 0 if none did.
+    pub fn of(&self, genesis: &Digest) -> u64 {
+        let key = genesis.first_chunk();
+        key.and_then(|key| self.0.get(key)).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Plan;
+    use crate::tests::log::naive;
+
+    fn leaves(count: u64) -> Vec<Vec<u8>> {
+        (0..count).map(|i| i.to_be_bytes().to_vec()).collect()
+    }
+
+    fn tree_of(leaves: &[Vec<u8>]) -> Tree {
+        let mut tree = Tree::default();
+        leaves.iter().for_each(|leaf| tree.push(leaf).unwrap());
+        tree
+    }
+
+    fn given<'a>(leaves: &'a [Vec<u8>], chunks: &[u64]) -> Chunks<'a> {
+        let of = |chunk: &u64| {
+            let from = (chunk * CHUNK) as usize;
+            let own = leaves[from..from + CHUNK as usize].iter();
+            (*chunk, own.map(Vec::as_slice).collect())
+        };
+        chunks.iter().map(of).collect()
+    }
+
+    /// Sizes around chunks and around powers of two of chunks.
+    const SIZES: [u64; 11] = [1, 7, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 4096, 5001];
+
+    #[test]
+    fn paths_are_those_of_the_recursion_whatever_was_forgotten() {
+        let leaves = leaves(5001);
+        let tree = tree_of(&leaves);
+        assert_eq!((tree.size(), tree.root()), (5001, naive::root(&leaves)));
+        for size in SIZES {
+            let known = &leaves[..size as usize];
+            let indexes = Frontier::indexes(size);
+            let chunks = given(&leaves, &tree.chunks(&indexes));
+            let at = Frontier::restore(size, |index| tree.read(index, &chunks)).unwrap();
+            assert_eq!(at.root(), naive::root(known), "{size}");
+            for index in [0, size / 3, size / 2, size - 1] {
+                let plan = Plan::inclusion(index, size).unwrap();
+                let needed = tree.chunks(&plan.indexes());
+                assert!(needed.len() <= 2, "{index} of {size}: {needed:?}");
+                let chunks = given(&leaves, &needed);
+                let path = plan.path(|index| tree.read(index, &chunks)).unwrap();
+                assert_eq!(path, naive::path(index as usize, known), "{index} of {size}");
+            }
+            for old in SIZES.into_iter().filter(|old| *old <= size) {
+                let plan = Plan::consistency(old, size).unwrap();
+                let chunks = given(&leaves, &tree.chunks(&plan.indexes()));
+                let path = plan.path(|index| tree.read(index, &chunks)).unwrap();
+                assert_eq!(path, naive::consistency(old as usize, known), "{old} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_little_and_what_is_not_given_is_named() {
+        let leaves = leaves(5001);
+        let tree = tree_of(&leaves);
+        assert_eq!((tree.upper.len(), tree.recent.len()), (7, 5001 - 4096));
+        let plan = Plan::inclusion(3, 5001).unwrap();
+        assert_eq!(tree.chunks(&plan.indexes()), [0]);
+        assert_eq!(
+            plan.path(|index| tree.read(index, &Chunks::new())),
+            Err(Missing(0))
+        );
+        let short = Chunks::from([(0, vec![&b"leaf"[..]; 3])]);
+        assert_eq!(plan.path(|index| tree.read(index, &short)), Err(Missing(0)));
+        assert_eq!(tree.read(u64::MAX, &short), Err(Missing(u64::MAX / 2 / CHUNK)));
+    }
+
+    #[test]
+    fn a_flow_reaches_as_far_as_its_last_tail() {
+        let (suite, genesis) = (crate::suite::Suite::Sha256, [7; 32]);
+        let tail = |n| Leaf::Tail {
+            suite,
+            genesis,
+            n,
+            provisional: [1; 32],
+        };
+        let mut reach = Reach::default();
+        assert_eq!(reach.of(&genesis), 0);
+        [3, 9].iter().for_each(|n| reach.learn(&tail(*n)));
+        reach.learn(&Leaf::Unknown { kind: 9, data: &[9] });
+        assert_eq!((reach.of(&genesis), reach.of(&[8; 32])), (9, 0));
+    }
+}
