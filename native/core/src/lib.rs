@@ -15,6 +15,7 @@
 
 pub mod block;
 pub mod chain;
+pub mod checkpoint;
 pub mod digest;
 pub mod event;
 pub mod genesis;
@@ -24,6 +25,7 @@ pub mod lanes;
 pub mod link;
 pub mod log;
 pub mod merkle;
+pub mod note;
 #[cfg(test)]
 mod reference;
 pub mod suite;

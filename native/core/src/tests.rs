@@ -1,4 +1,5 @@
 //! Tests of the whole: vectors, tampering, and properties over both.
+mod checkpoint;
 mod clinic;
 mod lanes;
 pub mod log;

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Deserialize as Derive, Serialize, Serializer};
 
 use crate::wire::LIMIT;
+use crate::wire::text::{from_hex, to_hex};
 
 /// `N` bytes as lower-case hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,44 +32,6 @@ pub struct Natural(pub u64);
 /// A text, borrowed from the line unless it holds an escape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Derive)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-/// Lower-case hex.
-pub fn to_hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| {
-        char::from(if nibble < 10 {
-            b'0' + nibble
-        } else {
-            b'a' + nibble - 10
-        })
-    };
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
-/// Exactly `N` bytes from lower-case hex.
-pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    if pairs.len() != N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    Some(bytes)
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
 
 impl<const N: usize> Serialize for Hex<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

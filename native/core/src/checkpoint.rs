@@ -1,0 +1,104 @@
+//! Checkpoints (C2SP tlog-checkpoint) and cosignatures (C2SP tlog-cosignature). FORMAT.md, "Checkpoints".
+use crate::log::{SIZE_MAX, empty_root};
+use crate::note::{Note, Purpose, Signer};
+use crate::suite::Digest;
+use crate::wire::text::{decimal, from_base64, to_base64};
+use crate::wire::{Malformed, has_control};
+
+mod policy;
+
+pub use policy::{Cosignature, Opened, Policy, PolicyError, Refused};
+
+/// Latest time of a cosignature, in seconds.
+const TIME_MAX: u64 = i64::MAX as u64;
+
+/// What a checkpoint says: the log of this origin had this size and root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint<'a> {
+    /// Names the log.
+    pub origin: &'a str,
+    /// How many leaves it had.
+    pub size: u64,
+    /// The root over them.
+    pub root: Digest,
+}
+
+/// Why nothing was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignError {
+    /// The key is for something else.
+    Purpose,
+    /// The size or the time is out of its range, or an empty log has another root than that of no leaves.
+    Range,
+    /// What is to be cosigned is not a checkpoint.
+    Malformed(Malformed),
+}
+
+impl<'a> Checkpoint<'a> {
+    /// The text that is signed.
+    pub fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, to_base64(&self.root))
+    }
+
+    /// Reads a note's text. Lines behind the root are signed with it and say nothing here.
+    pub fn parse(text: &'a str) -> Result<Checkpoint<'a>, Malformed> {
+        let mut at = 0;
+        let mut lines = text.split_inclusive('\n').map(|line| {
+            let start = at;
+            at += line.len();
+            (start, line.strip_suffix('\n').unwrap_or_default())
+        });
+        let mut field = |what| match lines.next() {
+            Some((at, line)) if !line.is_empty() && !has_control(line) => Ok((at, line)),
+            Some((at, _)) => Err(Malformed::new(at, what)),
+            None => Err(Malformed::new(text.len(), what)),
+        };
+        let (_, origin) = field("origin")?;
+        let (size_at, size) = field("size")?;
+        let (root_at, root) = field("root")?;
+        let size = decimal(size).filter(|size| *size <= SIZE_MAX);
+        let size = size.ok_or(Malformed::new(size_at, "size"))?;
+        let root = from_base64(root).and_then(|root| root.try_into().ok());
+        let root: Digest = root.ok_or(Malformed::new(root_at, "root"))?;
+        if size == 0 && root != empty_root() {
+            return Err(Malformed::new(root_at, "root"));
+        }
+        match lines.find(|(_, line)| line.is_empty() || has_control(line)) {
+            Some((at, _)) => Err(Malformed::new(at, "extension")),
+            None => Ok(Checkpoint { origin, size, root }),
+        }
+    }
+}
+
+/// A checkpoint of the log whose origin is the key's name, signed.
+pub fn sign(signer: &Signer, size: u64, root: Digest) -> Result<String, SignError> {
+    if signer.verifier().purpose() != Purpose::Log {
+        return Err(SignError::Purpose);
+    }
+    if size > SIZE_MAX || (size == 0 && root != empty_root()) {
+        return Err(SignError::Range);
+    }
+    let origin = signer.verifier().name();
+    let text = Checkpoint { origin, size, root }.text();
+    let line = signer.line(&[], text.as_bytes());
+    Ok(format!("{text}\n{line}"))
+}
+
+/// A witness's signature line for a checkpoint, at a time in seconds since the UNIX epoch. Whoever calls this has seen
+/// that the checkpoint is consistent with what was cosigned before.
+pub fn cosign(signer: &Signer, note: &str, time: u64) -> Result<String, SignError> {
+    if signer.verifier().purpose() != Purpose::Witness {
+        return Err(SignError::Purpose);
+    }
+    if time > TIME_MAX {
+        return Err(SignError::Range);
+    }
+    let note = Note::parse(note).map_err(SignError::Malformed)?;
+    Checkpoint::parse(note.text).map_err(SignError::Malformed)?;
+    Ok(signer.line(&time.to_be_bytes(), &cosigned(note.text, time)))
+}
+
+/// What a witness signs.
+fn cosigned(text: &str, time: u64) -> Vec<u8> {
+    format!("cosignature/v1\ntime {time}\n{text}").into_bytes()
+}

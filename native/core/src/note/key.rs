@@ -1,0 +1,249 @@
+//! Verifier keys and their text form. FORMAT.md, "Signed notes".
+use std::fmt;
+
+use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
+use sha2::{Digest as _, Sha256};
+
+use super::{Signature, is_name};
+use crate::wire::text::{from_base64, from_hex, to_base64, to_hex};
+
+/// What a key is for. One key serves one purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It signs the checkpoints of a log.
+    Log = 1,
+    /// It cosigns them, with a time.
+    Witness = 4,
+}
+
+impl Purpose {
+    /// The signature type of C2SP signed-note.
+    pub fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    fn from_u8(byte: u8) -> Option<Purpose> {
+        match byte {
+            1 => Some(Purpose::Log),
+            4 => Some(Purpose::Witness),
+            _ => None,
+        }
+    }
+}
+
+/// Why something is not a verifier key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// It is not `name+id+key`, in the one way to write it.
+    Format,
+    /// The name is empty or holds a space, a plus or a control character.
+    Name,
+    /// A signature type that is not used here.
+    Type,
+    /// The id is not that of the key.
+    Id,
+    /// The bytes are not those of an Ed25519 key, or of one for which signatures can be forged.
+    Point,
+}
+
+/// An Ed25519 key that verifies, its name and its purpose.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: String,
+    purpose: Purpose,
+    id: [u8; 4],
+    public: VerifyingKey,
+}
+
+impl VerifierKey {
+    /// The key of this name and purpose.
+    pub fn new(name: &str, purpose: Purpose, public: &[u8; 32]) -> Result<VerifierKey, KeyError> {
+        if !is_name(name) {
+            return Err(KeyError::Name);
+        }
+        let key = VerifyingKey::from_bytes(public).map_err(|_| KeyError::Point)?;
+        if key.is_weak() || !is_canonical(public) {
+            return Err(KeyError::Point);
+        }
+        Ok(VerifierKey {
+            name: name.to_owned(),
+            purpose,
+            id: id(name, purpose, public),
+            public: key,
+        })
+    }
+
+    /// Reads the text form: name, id in hex, and base64 of type and key, with pluses between.
+    pub fn parse(text: &str) -> Result<VerifierKey, KeyError> {
+        let (name, rest) = text.split_once('+').ok_or(KeyError::Format)?;
+        let (id, key) = rest.split_once('+').ok_or(KeyError::Format)?;
+        let id = from_hex(id).ok_or(KeyError::Format)?;
+        let key = from_base64(key).ok_or(KeyError::Format)?;
+        let (kind, public) = key.split_first().ok_or(KeyError::Format)?;
+        let purpose = Purpose::from_u8(*kind).ok_or(KeyError::Type)?;
+        let public = public.try_into().map_err(|_| KeyError::Format)?;
+        let key = VerifierKey::new(name, purpose, public)?;
+        if key.id == id { Ok(key) } else { Err(KeyError::Id) }
+    }
+
+    /// Its name; of a log's key, the log's origin.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Its short id.
+    pub fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    /// The key itself.
+    pub fn public(&self) -> &[u8; 32] {
+        self.public.as_bytes()
+    }
+
+    /// Whether a line claims to be of this key: name and id are the same.
+    pub fn is_of(&self, signature: &Signature<'_>) -> bool {
+        self.name == signature.name && self.id == signature.id
+    }
+
+    /// Whether these bytes are this key's signature, strictly (RFC 8032 and no key or point of small order).
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let signature = signature.try_into().map(Ed25519::from_bytes);
+        signature.is_ok_and(|signature| self.public.verify_strict(message, &signature).is_ok())
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = [&[self.purpose.as_u8()], &self.public()[..]].concat();
+        write!(out, "{}+{}+{}", self.name, to_hex(&self.id), to_base64(&key))
+    }
+}
+
+impl fmt::Debug for VerifierKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "VerifierKey({self})")
+    }
+}
+
+fn id(name: &str, purpose: Purpose, public: &[u8; 32]) -> [u8; 4] {
+    let mut hasher = Sha256::new();
+    hasher.update(name);
+    hasher.update([b'\n', purpose.as_u8()]);
+    hasher.update(public);
+    let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
+    [a, b, c, d]
+}
+
+/// Whether y is below the field's 2²⁵⁵−19: so no key has two forms.
+fn is_canonical(public: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = public;
+    *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::note::Signer;
+
+    fn key(purpose: Purpose) -> VerifierKey {
+        Signer::new("clinic.example/log", purpose, &[7; 32])
+            .unwrap()
+            .verifier()
+            .clone()
+    }
+
+    #[test]
+    fn the_text_form_comes_back_and_purpose_changes_the_id() {
+        let (log, witness) = (key(Purpose::Log), key(Purpose::Witness));
+        for key in [&log, &witness] {
+            assert_eq!(VerifierKey::parse(&key.to_string()).as_ref(), Ok(key));
+        }
+        assert_eq!(log.public(), witness.public());
+        assert_ne!(log.id(), witness.id());
+    }
+
+    #[test]
+    fn every_changed_character_of_the_text_form_is_refused_or_is_another_key() {
+        let key = key(Purpose::Log);
+        let text = key.to_string();
+        for at in 0..text.len() {
+            for byte in 0..0x80 {
+                let mut changed = text.clone().into_bytes();
+                changed[at] = byte;
+                let changed = String::from_utf8(changed).unwrap();
+                assert!(
+                    changed == text || VerifierKey::parse(&changed).is_err(),
+                    "{changed}"
+                );
+            }
+            assert!(VerifierKey::parse(&text[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn other_types_forms_and_names_are_refused_by_name() {
+        let parse = |text: &str| VerifierKey::parse(text).unwrap_err();
+        let text = key(Purpose::Log).to_string();
+        let upper = text.replacen(
+            &to_hex(&key(Purpose::Log).id()),
+            &to_hex(&key(Purpose::Log).id()).to_uppercase(),
+            1,
+        );
+        assert_eq!(parse(&upper), KeyError::Format);
+        assert_eq!(parse("a+b"), KeyError::Format);
+        assert_eq!(parse("a+00000000+"), KeyError::Format);
+        let of = |kind: u8, length| {
+            format!(
+                "a+00000000+{}",
+                to_base64(&[vec![kind], vec![7; length]].concat())
+            )
+        };
+        assert_eq!(parse(&of(2, 32)), KeyError::Type);
+        assert_eq!(parse(&of(6, 1312)), KeyError::Type);
+        assert_eq!(parse(&of(1, 33)), KeyError::Format);
+        for name in ["", "a b", "a\u{2003}b", "a\nb", "a+b", "\u{85}"] {
+            assert_eq!(
+                VerifierKey::new(name, Purpose::Log, &[7; 32]),
+                Err(KeyError::Name),
+                "{name}"
+            );
+        }
+    }
+
+    /// Points of small order, for which one signature verifies many texts, and y beyond the field, a second form of a key.
+    #[test]
+    fn keys_that_could_be_forged_or_have_two_forms_are_refused() {
+        let hex = [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0000000000000000000000000000000000000000000000000000000000000080",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ];
+        for hex in hex {
+            let public = from_hex(hex).unwrap();
+            assert_eq!(
+                VerifierKey::new("k", Purpose::Log, &public),
+                Err(KeyError::Point),
+                "{hex}"
+            );
+        }
+        assert!(!is_canonical(
+            &from_hex("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f").unwrap()
+        ));
+        assert!(is_canonical(
+            &from_hex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f").unwrap()
+        ));
+    }
+}

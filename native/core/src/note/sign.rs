@@ -1,0 +1,70 @@
+//! Signing with a key that is at hand. FORMAT.md, "Signed notes".
+use std::fmt;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+
+use super::{KeyError, Purpose, Signature, VerifierKey};
+
+/// An Ed25519 key that signs. The secret is wiped from memory when this goes, and never shown.
+pub struct Signer {
+    verifier: VerifierKey,
+    secret: SigningKey,
+}
+
+impl Signer {
+    /// The key of this name, purpose and seed (RFC 8032, section 5.1.5). The seed stays the caller's to wipe.
+    pub fn new(name: &str, purpose: Purpose, seed: &[u8; 32]) -> Result<Signer, KeyError> {
+        let secret = SigningKey::from_bytes(seed);
+        let verifier = VerifierKey::new(name, purpose, secret.as_ref().as_bytes())?;
+        Ok(Signer { verifier, secret })
+    }
+
+    /// The key that verifies.
+    pub fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// The signature line of what `before` and this key's signature of the message make together.
+    pub(crate) fn line(&self, before: &[u8], message: &[u8]) -> String {
+        let signature = self.secret.sign(message);
+        let bytes = [before, &signature.to_bytes()].concat();
+        let (name, id) = (self.verifier.name(), self.verifier.id());
+        Signature { name, id, bytes }.line()
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Signer({})", self.verifier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::text::{from_hex, to_base64, to_hex};
+
+    /// RFC 8032, section 7.1, test 2.
+    #[test]
+    fn signatures_are_those_of_the_rfc() {
+        let seed = from_hex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb").unwrap();
+        let signer = Signer::new("k", Purpose::Log, &seed).unwrap();
+        let public = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+        assert_eq!(to_hex(signer.verifier().public()), public);
+        let signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+            085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+        let bytes = [&signer.verifier().id()[..], &from_hex::<64>(signature).unwrap()].concat();
+        assert_eq!(signer.line(&[], &[0x72]), format!("— k {}\n", to_base64(&bytes)));
+    }
+
+    #[test]
+    fn the_secret_is_not_shown() {
+        let signer = Signer::new("k", Purpose::Witness, &[0xab; 32]).unwrap();
+        let shown = format!("{signer:?} {signer:#?}");
+        assert!(
+            !shown.contains("171") && !shown.to_lowercase().contains("abab"),
+            "{shown}"
+        );
+        assert!(shown.contains(&signer.verifier().to_string()));
+    }
+}
