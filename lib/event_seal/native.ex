@@ -91,6 +91,59 @@ defmodule EventSeal.Native do
   @spec progress(reference) :: {non_neg_integer, non_neg_integer}
   def progress(_job), do: not_loaded()
 
+  # The log: leaves, the tree over them, keys and checkpoints
+
+  @spec block_leaf(atom, <<_::256>>, non_neg_integer, pos_integer, <<_::256>>) :: binary
+  def block_leaf(_suite, _genesis, _height, _last, _hash), do: not_loaded()
+
+  @spec tail_leaf(atom, <<_::256>>, pos_integer, <<_::256>>) :: binary
+  def tail_leaf(_suite, _genesis, _n, _provisional), do: not_loaded()
+
+  @spec key_change_leaf(String.t(), String.t()) :: binary
+  def key_change_leaf(_old, _new), do: not_loaded()
+
+  @spec read_leaf(binary) :: result(tuple)
+  def read_leaf(_data), do: not_loaded()
+
+  @spec log_tree :: reference
+  def log_tree, do: not_loaded()
+
+  @spec log_push(reference, [binary]) :: result(non_neg_integer)
+  def log_push(_tree, _leaves), do: not_loaded()
+
+  @spec log_head(reference) :: {non_neg_integer, <<_::256>>}
+  def log_head(_tree), do: not_loaded()
+
+  @spec log_tail(reference, <<_::256>>) :: non_neg_integer
+  def log_tail(_tree, _genesis), do: not_loaded()
+
+  @spec log_block(reference, <<_::256>>) :: non_neg_integer | nil
+  def log_block(_tree, _hash), do: not_loaded()
+
+  @spec log_chunks(reference, tuple) :: result([non_neg_integer])
+  def log_chunks(_tree, _asked), do: not_loaded()
+
+  @spec log_path(reference, tuple, [{non_neg_integer, [binary]}]) :: result(binary)
+  def log_path(_tree, _asked, _chunks), do: not_loaded()
+
+  @spec key_texts(String.t(), :log | :witness, <<_::256>>) :: result({binary, String.t()})
+  def key_texts(_name, _purpose, _seed), do: not_loaded()
+
+  @spec key_open(binary) :: result({reference, String.t()})
+  def key_open(_text), do: not_loaded()
+
+  @spec key_sign(reference, binary) :: <<_::512>>
+  def key_sign(_key, _message), do: not_loaded()
+
+  @spec checkpoint_text(String.t(), non_neg_integer, <<_::256>>) :: result(String.t())
+  def checkpoint_text(_key, _size, _root), do: not_loaded()
+
+  @spec signature_line(String.t(), binary) :: result(String.t())
+  def signature_line(_key, _signature), do: not_loaded()
+
+  @spec checkpoint_open(binary, [String.t()], [String.t()], non_neg_integer) :: result(tuple)
+  def checkpoint_open(_note, _logs, _witnesses, _quorum), do: not_loaded()
+
   # Interchange and import
 
   @spec interchange_header(binary, boolean) :: result(binary)

@@ -1,6 +1,6 @@
 //! Checkpoints (C2SP tlog-checkpoint) and cosignatures (C2SP tlog-cosignature). FORMAT.md, "Checkpoints".
 use crate::log::{SIZE_MAX, empty_root};
-use crate::note::{Note, Purpose, Signer};
+use crate::note::{Note, Purpose, Signer, VerifierKey};
 use crate::suite::Digest;
 use crate::wire::text::{decimal, from_base64, to_base64};
 use crate::wire::{Malformed, has_control};
@@ -70,16 +70,21 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// A checkpoint of the log whose origin is the key's name, signed.
-pub fn sign(signer: &Signer, size: u64, root: Digest) -> Result<String, SignError> {
-    if signer.verifier().purpose() != Purpose::Log {
+/// The text of a checkpoint of this log, to be signed by its key.
+pub fn text(key: &VerifierKey, size: u64, root: Digest) -> Result<String, SignError> {
+    if key.purpose() != Purpose::Log {
         return Err(SignError::Purpose);
     }
     if size > SIZE_MAX || (size == 0 && root != empty_root()) {
         return Err(SignError::Range);
     }
-    let origin = signer.verifier().name();
-    let text = Checkpoint { origin, size, root }.text();
+    let origin = key.name();
+    Ok(Checkpoint { origin, size, root }.text())
+}
+
+/// A checkpoint of the log whose origin is the key's name, signed.
+pub fn sign(signer: &Signer, size: u64, root: Digest) -> Result<String, SignError> {
+    let text = text(signer.verifier(), size, root)?;
     let line = signer.line(&[], text.as_bytes());
     Ok(format!("{text}\n{line}"))
 }

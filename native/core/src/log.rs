@@ -12,7 +12,7 @@ mod verify;
 
 pub use leaf::Leaf;
 pub use stored::{Frontier, Full, Plan, SIZE_MAX, stored_count};
-pub use tree::{CHUNK, Chunks, Missing, Reach, Tree};
+pub use tree::{CHUNK, Chunks, Index, Missing, Tree};
 pub use verify::{extends, includes, root_over};
 
 /// The hash of a leaf (RFC 6962, section 2.1).

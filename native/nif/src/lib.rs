@@ -5,6 +5,7 @@ mod hash;
 mod interchange;
 mod list;
 mod lock;
+mod log;
 mod terms;
 mod verify;
 

@@ -107,27 +107,41 @@ fn whole(mut level: Vec<Digest>) -> Digest {
     level.first().copied().unwrap_or_default()
 }
 
-/// How far the log's leaves speak of each flow: 16 bytes of its G, and a position.
+/// What the leaves speak of, and where: of each flow how far its tails reach, of each block where its leaf is. Both by
+/// the first bytes of a digest, so what is found has to be looked at.
 #[derive(Clone, Debug, Default)]
-pub struct Reach(HashMap<[u8; 16], u64>);
+pub struct Index {
+    tails: HashMap<[u8; 16], u64>,
+    blocks: HashMap<[u8; 8], u64>,
+}
 
-impl Reach {
-    /// Takes a leaf in.
-    pub fn learn(&mut self, leaf: &Leaf<'_>) {
-        let (genesis, n) = match leaf {
-            Leaf::Tail { genesis, n, .. } | Leaf::Decision { genesis, n, .. } => (genesis, *n),
-            _ => return,
-        };
-        if let Some(key) = genesis.first_chunk() {
-            self.0.insert(*key, n);
+impl Index {
+    /// Takes the leaf at an index in.
+    pub fn learn(&mut self, index: u64, leaf: &Leaf<'_>) {
+        match leaf {
+            Leaf::Block { hash, .. } => {
+                self.blocks.entry(start(hash)).or_insert(index);
+            }
+            Leaf::Tail { genesis, n, .. } | Leaf::Decision { genesis, n, .. } => {
+                self.tails.insert(start(genesis), *n);
+            }
+            _ => {}
         }
     }
 
-    /// The last position that a tail's leaf told of the flow, 0 if none did.
-    pub fn of(&self, genesis: &Digest) -> u64 {
-        let key = genesis.first_chunk();
-        key.and_then(|key| self.0.get(key)).copied().unwrap_or(0)
+    /// The last position that a leaf tells of this flow's tail, 0 if none does.
+    pub fn tail(&self, genesis: &Digest) -> u64 {
+        self.tails.get(&start(genesis)).copied().unwrap_or(0)
     }
+
+    /// Where the leaf of the block with this hash should be.
+    pub fn block(&self, hash: &Digest) -> Option<u64> {
+        self.blocks.get(&start(hash)).copied()
+    }
+}
+
+fn start<const N: usize>(digest: &Digest) -> [u8; N] {
+    digest.first_chunk().copied().unwrap_or([0; N])
 }
 
 #[cfg(test)]
@@ -203,18 +217,35 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_reaches_as_far_as_its_last_tail() {
-        let (suite, genesis) = (crate::suite::Suite::Sha256, [7; 32]);
+    fn a_flow_reaches_as_far_as_its_last_tail_and_a_block_has_its_first_leaf() {
+        let (suite, genesis, hash) = (crate::suite::Suite::Sha256, [7; 32], [5; 32]);
         let tail = |n| Leaf::Tail {
             suite,
             genesis,
             n,
             provisional: [1; 32],
         };
-        let mut reach = Reach::default();
-        assert_eq!(reach.of(&genesis), 0);
-        [3, 9].iter().for_each(|n| reach.learn(&tail(*n)));
-        reach.learn(&Leaf::Unknown { kind: 9, data: &[9] });
-        assert_eq!((reach.of(&genesis), reach.of(&[8; 32])), (9, 0));
+        let block = Leaf::Block {
+            suite,
+            genesis,
+            height: 0,
+            last: 4,
+            hash,
+        };
+        let mut index = Index::default();
+        assert_eq!((index.tail(&genesis), index.block(&hash)), (0, None));
+        let leaves = [
+            tail(3),
+            block,
+            tail(9),
+            block,
+            Leaf::Unknown { kind: 9, data: &[9] },
+        ];
+        leaves
+            .iter()
+            .enumerate()
+            .for_each(|(at, leaf)| index.learn(at as u64, leaf));
+        assert_eq!((index.tail(&genesis), index.tail(&[8; 32])), (9, 0));
+        assert_eq!((index.block(&hash), index.block(&[8; 32])), (Some(1), None));
     }
 }

@@ -22,7 +22,7 @@ impl Purpose {
         self as u8
     }
 
-    fn from_u8(byte: u8) -> Option<Purpose> {
+    pub(super) fn from_u8(byte: u8) -> Option<Purpose> {
         match byte {
             1 => Some(Purpose::Log),
             4 => Some(Purpose::Witness),

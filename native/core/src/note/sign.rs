@@ -3,7 +3,13 @@ use std::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 
+use zeroize::Zeroizing;
+
 use super::{KeyError, Purpose, Signature, VerifierKey};
+use crate::wire::text::{from_base64, from_hex, to_base64, to_hex};
+
+/// What the text of a secret key begins with.
+const SECRET: &str = "PRIVATE+KEY+";
 
 /// An Ed25519 key that signs. The secret is wiped from memory when this goes, and never shown.
 pub struct Signer {
@@ -19,6 +25,38 @@ impl Signer {
         Ok(Signer { verifier, secret })
     }
 
+    /// Reads the text form that [`Signer::secret_text`] writes.
+    pub fn parse(text: &str) -> Result<Signer, KeyError> {
+        let rest = text.strip_prefix(SECRET).ok_or(KeyError::Format)?;
+        let (name, rest) = rest.split_once('+').ok_or(KeyError::Format)?;
+        let (id, key) = rest.split_once('+').ok_or(KeyError::Format)?;
+        let id = from_hex(id).ok_or(KeyError::Format)?;
+        let key = Zeroizing::new(from_base64(key).ok_or(KeyError::Format)?);
+        let (kind, seed) = key.split_first().ok_or(KeyError::Format)?;
+        let purpose = Purpose::from_u8(*kind).ok_or(KeyError::Type)?;
+        let signer = Signer::new(name, purpose, seed.try_into().map_err(|_| KeyError::Format)?)?;
+        if signer.verifier.id() == id {
+            Ok(signer)
+        } else {
+            Err(KeyError::Id)
+        }
+    }
+
+    /// The secret key as text: as the verifier key, with `PRIVATE+KEY+` in front, and the seed in the key's place.
+    pub fn secret_text(&self) -> Zeroizing<String> {
+        let key = Zeroizing::new([&[self.verifier.purpose().as_u8()], &self.secret.to_bytes()[..]].concat());
+        let (name, id) = (self.verifier.name(), to_hex(&self.verifier.id()));
+        Zeroizing::new(format!(
+            "{SECRET}{name}+{id}+{}",
+            *Zeroizing::new(to_base64(&key))
+        ))
+    }
+
+    /// This key's Ed25519 signature of a message.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.secret.sign(message).to_bytes()
+    }
+
     /// The key that verifies.
     pub fn verifier(&self) -> &VerifierKey {
         &self.verifier
@@ -26,8 +64,7 @@ impl Signer {
 
     /// The signature line of what `before` and this key's signature of the message make together.
     pub(crate) fn line(&self, before: &[u8], message: &[u8]) -> String {
-        let signature = self.secret.sign(message);
-        let bytes = [before, &signature.to_bytes()].concat();
+        let bytes = [before, &self.sign(message)].concat();
         let (name, id) = (self.verifier.name(), self.verifier.id());
         Signature { name, id, bytes }.line()
     }
@@ -42,7 +79,6 @@ impl fmt::Debug for Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::text::{from_hex, to_base64, to_hex};
 
     /// RFC 8032, section 7.1, test 2.
     #[test]
@@ -55,6 +91,26 @@ mod tests {
             085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
         let bytes = [&signer.verifier().id()[..], &from_hex::<64>(signature).unwrap()].concat();
         assert_eq!(signer.line(&[], &[0x72]), format!("— k {}\n", to_base64(&bytes)));
+    }
+
+    #[test]
+    fn the_text_form_of_a_secret_comes_back_and_nothing_else_is_one() {
+        for purpose in [Purpose::Log, Purpose::Witness] {
+            let signer = Signer::new("clinic.example/log", purpose, &[9; 32]).unwrap();
+            let text = signer.secret_text();
+            let again = Signer::parse(&text).unwrap();
+            assert_eq!(
+                (again.verifier(), again.sign(b"x")),
+                (signer.verifier(), signer.sign(b"x"))
+            );
+            for at in 0..text.len() {
+                assert!(Signer::parse(&text[..at]).is_err());
+            }
+            assert_eq!(
+                Signer::parse(&text.replace("clinic", "other")).err(),
+                Some(KeyError::Id)
+            );
+        }
     }
 
     #[test]
