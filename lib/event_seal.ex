@@ -35,7 +35,8 @@ defmodule EventSeal do
   """
   use Supervisor
 
-  alias EventSeal.{Await, Error, Event, Instance, Options, Reader, Receipt, Telemetry, Verdict, Verifier, Writer}
+  alias EventSeal.{Await, Checkpoint, Error, Event, Instance, Log, Options, Reader, Receipt, Telemetry}
+  alias EventSeal.{Verdict, Verifier, Writer}
 
   @close "$close"
 
@@ -75,8 +76,10 @@ defmodule EventSeal do
       }
     ]
 
+    log = if opts[:checkpoints], do: [{EventSeal.Log, name}], else: []
+
     # What stands on a process that died starts again with it: a store's handle, a writer's state.
-    Supervisor.init(children, strategy: :rest_for_one)
+    Supervisor.init(children ++ log, strategy: :rest_for_one)
   end
 
   @doc """
@@ -295,6 +298,16 @@ defmodule EventSeal do
       end
     end)
   end
+
+  @doc """
+  Signs a checkpoint of the store-wide log now: whatever is sealed or settled is covered by it. If nothing has changed since
+  the last one, that is returned again. Keep its `note` where whoever can write to the store cannot.
+
+  Errors: `:invalid` without the option `:checkpoints`; `:corrupt` if the stored log is not what was signed before; what the
+  signer answers; a store's.
+  """
+  @spec checkpoint(name) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
+  def checkpoint(name), do: verb(name, :checkpoint, nil, &Log.checkpoint/1)
 
   # Counts and a class only: flows are patients. Where another handler was put in the place of OTP's, it is told alike.
   defp alarm(instance, verdict, opts) do

@@ -181,6 +181,11 @@ defmodule EventSeal.Chain do
     end
   end
 
+  @doc "The leaf of the chain's last block in a store-wide log: FORMAT.md, \"Log\"."
+  @spec leaf(t) :: binary
+  def leaf(%__MODULE__{height: height} = chain) when height > 0,
+    do: Native.block_leaf(chain.suite, chain.digest, height - 1, chain.fixed, chain.previous)
+
   @doc "A container's events, oldest first, with their bodies where they are there."
   @spec events(container) :: {:ok, [Event.t()]} | {:error, Error.t()}
   def events(container) do

@@ -24,6 +24,7 @@ defmodule EventSeal.Error do
     * `:locked` - another process holds the store's folder
     * `:foreign` - the folder or file is not EventSeal's, or is of an unknown version
     * `:corrupt` - stored bytes are not what was written
+    * `:untrusted` - a signature that is asked for is missing or wrong
     * `:malformed` - bytes or text given from outside are not of format 1
     * `:cancelled` - the run was cancelled
   """
@@ -46,6 +47,7 @@ defmodule EventSeal.Error do
           | :locked
           | :foreign
           | :corrupt
+          | :untrusted
           | :malformed
           | :cancelled
 
@@ -71,6 +73,7 @@ defmodule EventSeal.Error do
     locked: "the store's folder is held by another process",
     foreign: "not a store or file of this format version",
     corrupt: "stored bytes are not what was written",
+    untrusted: "not to be believed",
     malformed: "not of format event-seal/1",
     cancelled: "cancelled"
   }

@@ -125,6 +125,10 @@ defmodule EventSeal.Flow do
   def finished(%{step: %{finish: :seal, fixed: fixed}}), do: length(fixed)
   def finished(%{step: %{settled: settled}}), do: settled
 
+  @doc "Whether events took positions in the batch."
+  @spec moved?(t) :: boolean
+  def moved?(%{step: step}), do: step.settled > 0 or step.fixed != []
+
   @doc "The euids of what leaves with the batch: fixed, or retracted."
   @spec left(t) :: [binary]
   def left(%{step: step}), do: Enum.map(step.drops, &elem(&1, 1)) ++ step.fixed

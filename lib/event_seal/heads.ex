@@ -44,8 +44,8 @@ defmodule EventSeal.Heads do
   end
 
   defp line(store, flow, file) do
-    {genesis, head} = ok!(of(store, flow))
-    fields = [hex(genesis), head.n, hex(head.provisional), head.fixed, hex(head.block_hash)]
+    {chain, head} = ok!(of(store, flow))
+    fields = [hex(chain.digest), head.n, hex(head.provisional), head.fixed, hex(head.block_hash)]
     with {:error, error} <- posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"), do: raise(error)
   end
 
@@ -58,14 +58,16 @@ defmodule EventSeal.Heads do
     |> Stream.concat()
   end
 
-  # A flow's genesis digest and its head.
-  defp of(store, flow) do
+  @doc false
+  # A flow's chain, as it began, and its head.
+  @spec of(Store.t(), Store.flow()) :: {:ok, {Chain.t(), head}} | {:error, Error.t()}
+  def of(store, flow) do
     with {:ok, %{intact: true, whole: true} = stored} <- Store.head(store, flow),
          {:ok, chain} <- Chain.restore(stored.genesis, nil, nil, []),
          {:ok, hash, last} <- last(stored.last_block) do
       settled = List.last(Record.settled(stored.entries))
       {n, provisional} = if settled, do: {settled.n, settled.provisional}, else: {stored.fixed, last}
-      {:ok, {chain.digest, %{n: n, provisional: provisional, fixed: stored.fixed, block_hash: hash}}}
+      {:ok, {chain, %{n: n, provisional: provisional, fixed: stored.fixed, block_hash: hash}}}
     else
       {:ok, _damaged} -> {:error, Error.new(:corrupt, detail: "a flow's end cannot be read")}
       {:error, _} = error -> error

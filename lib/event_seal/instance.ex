@@ -9,7 +9,7 @@ defmodule EventSeal.Instance do
 
   alias EventSeal.{Error, Store}
 
-  @enforce_keys [:name, :store, :options, :clock, :writers, :table, :last, :held]
+  @enforce_keys [:name, :store, :options, :clock, :writers, :table, :changed, :last, :held]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
@@ -19,6 +19,7 @@ defmodule EventSeal.Instance do
           clock: EventSeal.Clock.t(),
           writers: pos_integer,
           table: atom,
+          changed: :ets.table() | nil,
           last: :atomics.atomics_ref(),
           held: :atomics.atomics_ref()
         }
@@ -101,6 +102,19 @@ defmodule EventSeal.Instance do
     :counters.sub(waiting, 2, bytes)
   end
 
+  @doc "A writer notes that positions were taken in a flow: its tail belongs in the log."
+  @spec note(t, String.t()) :: true
+  def note(%{changed: nil}, _flow), do: true
+  def note(%{changed: changed}, flow), do: :ets.insert(changed, {flow})
+
+  @doc "The flows that were noted since this was asked last."
+  @spec changed(t) :: [String.t()]
+  def changed(%{changed: changed}) do
+    flows = for {flow} <- :ets.tab2list(changed), do: flow
+    for flow <- flows, do: :ets.delete(changed, flow)
+    flows
+  end
+
   @doc "The store's time: the clock's, but never before what it was."
   @spec now(t) :: integer
   def now(%{clock: {module, argument}} = instance), do: forward(instance.last, module.now(argument))
@@ -128,6 +142,7 @@ defmodule EventSeal.Instance do
       clock: options[:clock],
       writers: writers,
       table: table,
+      changed: if(options[:checkpoints], do: :ets.new(:changed, [:public, write_concurrency: true])),
       last: last(name),
       held: :atomics.new(2 * writers, signed: false)
     })

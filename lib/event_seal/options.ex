@@ -27,6 +27,15 @@ defmodule EventSeal.Options do
     ]
   ]
 
+  @checkpoints [
+    signer: [
+      type: :signer,
+      required: true,
+      doc: "who signs, `{EventSeal.Signer.File, \"log.key\"}`; see `EventSeal.Signer`"
+    ],
+    every: [type: :wait, default: 3_600_000, doc: "how often, in ms; `:infinity`: only when asked"]
+  ]
+
   @schemas %{
     start: [
       name: [type: :atom, required: true, doc: "what the verbs call it by; its supervisor is registered so"],
@@ -44,6 +53,10 @@ defmodule EventSeal.Options do
       max_body: [type: {:integer, 0, 2_147_483_647}, default: 64 * @mebibyte, doc: "the longest body, in bytes"],
       writers: [type: {:integer, 1, 1024}, doc: "how many writers share the flows; twice the schedulers unless given"],
       timeout: [type: :wait, default: 60_000, doc: "how long a verb waits for its writer, in ms"],
+      checkpoints: [
+        type: {:section, @checkpoints},
+        doc: "has checkpoints of the store-wide log signed; none are unless this is given"
+      ],
       clock: [type: :clock, default: {Clock, nil}, doc: "the clock, `{module, argument}`; see `EventSeal.Clock`"]
     ],
     append: [
@@ -113,7 +126,7 @@ defmodule EventSeal.Options do
 
   defp list(schema, indent), do: Enum.map_join(schema, "\n", &item(&1, indent))
 
-  defp item({name, [{:type, {:options, inner}} | spec]}, indent),
+  defp item({name, [{:type, {kind, inner}} | spec]}, indent) when kind in [:options, :section],
     do: "#{indent}* `:#{name}` - #{spec[:doc]}:\n#{list(inner, indent <> "  ")}"
 
   defp item({name, spec}, indent), do: "#{indent}* `:#{name}` - #{spec[:doc]}#{note(spec)}"
@@ -146,7 +159,7 @@ defmodule EventSeal.Options do
     spec |> Keyword.take([:default]) |> Enum.map(fn {:default, value} -> {name, value} end)
   end
 
-  defp value(name, {:options, inner}, value), do: check(value, inner, name)
+  defp value(name, {kind, inner}, value) when kind in [:options, :section], do: check(value, inner, name)
   defp value(_name, :any, value), do: value
   defp value(_name, :store, module) when is_atom(module) and module not in [nil, true, false], do: {module, []}
   defp value(_name, :clock, module) when is_atom(module) and module not in [nil, true, false], do: {module, nil}
@@ -170,7 +183,7 @@ defmodule EventSeal.Options do
   defp valid?({:function, arity}, value), do: is_function(value, arity)
   defp valid?(:range, %Range{first: first, last: last, step: 1}), do: first >= 1 and last >= first
   defp valid?(:store, {module, opts}), do: is_atom(module) and Keyword.keyword?(opts)
-  defp valid?(:clock, {module, _argument}), do: is_atom(module)
+  defp valid?(kind, {module, _argument}) when kind in [:clock, :signer], do: is_atom(module)
   defp valid?(_type, _value), do: false
 
   defp rule(:atom), do: "an atom"
@@ -187,7 +200,7 @@ defmodule EventSeal.Options do
   defp rule({:function, arity}), do: "a function of #{arity} argument"
   defp rule(:range), do: "a range first..last of positions"
   defp rule(:store), do: "{module, options}"
-  defp rule(:clock), do: "{module, argument}"
+  defp rule(kind) when kind in [:clock, :signer], do: "{module, argument}"
 
   @spec unknown(term, keyword) :: no_return
   defp unknown(name, schema) do

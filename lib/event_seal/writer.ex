@@ -306,6 +306,7 @@ defmodule EventSeal.Writer do
   # By the flow's own copy of its id: the caller's may be a part of something large, which would be kept with it.
   defp adopt_flow({_asked, %{id: id} = flow}, state) do
     state = %{state | watches: Watches.left(state.watches, id, Flow.left(flow))}
+    if Flow.moved?(flow), do: Instance.note(state.instance, id)
     flow = Flow.committed(flow)
     {idle?, due, size} = {Flow.idle?(flow), Flow.due(flow, state.ctx), Flow.size(flow)}
 

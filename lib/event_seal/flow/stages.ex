@@ -186,7 +186,7 @@ defmodule EventSeal.Flow.Stages do
 
     step = %{
       step
-      | blocks: [{:block, flow.id, info, block} | step.blocks],
+      | blocks: [{:leaf, Chain.leaf(chain)}, {:block, flow.id, info, block} | step.blocks],
         through: through,
         fixed: euids ++ step.fixed
     }

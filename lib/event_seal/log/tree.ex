@@ -1,0 +1,78 @@
+defmodule EventSeal.Log.Tree do
+  @moduledoc false
+  # The RFC 6962 tree over a store's leaves (FORMAT.md, "Log"). It holds 64 bytes for a thousand leaves; what a path needs
+  # beyond that is read from the store.
+
+  alias EventSeal.{Error, Native, Store}
+
+  @page 4_096
+  @chunk 1_024
+
+  @type t :: reference
+  @type digest :: <<_::256>>
+
+  @doc "The tree of all leaves that the store has now."
+  @spec open(Store.t()) :: {:ok, t} | {:error, Error.t()}
+  def open(store), do: follow(Native.log_tree(), store)
+
+  @doc "Takes in what was added to the store since."
+  @spec follow(t, Store.t()) :: {:ok, t} | {:error, Error.t()}
+  def follow(tree, store) do
+    {size, _root} = head(tree)
+
+    case Store.log(store, {:leaves, size, @page}) do
+      {:ok, []} -> {:ok, tree}
+      {:ok, leaves} -> with {:ok, _size} <- native(Native.log_push(tree, leaves)), do: follow(tree, store)
+      {:error, _} = error -> error
+    end
+  end
+
+  @doc "Size and root."
+  @spec head(t) :: {non_neg_integer, digest}
+  def head(tree), do: Native.log_head(tree)
+
+  @doc "The last position that a leaf tells of the tail of the flow with this genesis digest; 0 if none does."
+  @spec tail(t, digest) :: non_neg_integer
+  def tail(tree, genesis), do: Native.log_tail(tree, genesis)
+
+  @doc "The index of the leaf of the block with this hash."
+  @spec block(t, digest) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def block(tree, hash) do
+    case Native.log_block(tree, hash) do
+      nil -> {:error, Error.new(:not_found, detail: "the log has no such block")}
+      index -> {:ok, index}
+    end
+  end
+
+  @doc "The root that the tree had at an earlier size."
+  @spec root(t, Store.t(), non_neg_integer) :: {:ok, digest} | {:error, Error.t()}
+  def root(tree, store, size), do: asked(tree, store, {:root, size})
+
+  @doc "The path of a leaf in the tree of an earlier size: its digests, one after the other."
+  @spec inclusion(t, Store.t(), non_neg_integer, non_neg_integer) :: {:ok, binary} | {:error, Error.t()}
+  def inclusion(tree, store, index, size), do: asked(tree, store, {:inclusion, index, size})
+
+  @doc "The path from one size to a later one."
+  @spec consistency(t, Store.t(), non_neg_integer, non_neg_integer) :: {:ok, binary} | {:error, Error.t()}
+  def consistency(tree, store, old, new), do: asked(tree, store, {:consistency, old, new})
+
+  defp asked(tree, store, asked) do
+    with {:ok, numbers} <- native(Native.log_chunks(tree, asked)),
+         {:ok, chunks} <- chunks(store, numbers),
+         do: native(Native.log_path(tree, asked, chunks))
+  end
+
+  defp chunks(store, numbers) do
+    Enum.reduce_while(numbers, {:ok, []}, fn number, {:ok, chunks} ->
+      case Store.log(store, {:leaves, number * @chunk, @chunk}) do
+        {:ok, leaves} -> {:cont, {:ok, [{number, leaves} | chunks]}}
+        {:error, _} = error -> {:halt, error}
+      end
+    end)
+  end
+
+  defp native({:ok, _} = ok), do: ok
+  defp native({:error, {:malformed, _, _}}), do: {:error, Error.new(:corrupt, detail: "a leaf of the log is malformed")}
+  defp native({:error, {:refused, :size}}), do: {:error, Error.new(:not_found, detail: "the log is not so large")}
+  defp native({:error, {:refused, what}}), do: {:error, Error.new(:corrupt, detail: "the log: #{what}")}
+end

@@ -1,0 +1,41 @@
+defmodule EventSeal.Signer do
+  @moduledoc """
+  Who signs checkpoints: a behaviour of two callbacks, so that a key can stay in a file (`EventSeal.Signer.File`), in a
+  hardware module, or with another service.
+
+  Whatever it answers is verified with the key that it names before anything is kept or handed out. The state must not
+  show the secret: it is part of a process's state.
+  """
+
+  alias EventSeal.{Checkpoint, Error, Native}
+
+  @type t :: {module, state :: term, key :: String.t()}
+
+  @doc "Opens the key that the argument names, and says which key verifies (`name+id+key`; its name is the log's origin)."
+  @callback open(argument :: term) :: {:ok, state :: term, key :: String.t()} | {:error, Error.t()}
+
+  @doc "The signature's bytes: Ed25519 (RFC 8032) over the message, 64 bytes."
+  @callback sign(state :: term, message :: binary) :: {:ok, binary} | {:error, Error.t()}
+
+  @doc false
+  @spec open(module, term) :: {:ok, t} | {:error, Error.t()}
+  def open(module, argument) do
+    with {:ok, state, key} <- module.open(argument), do: {:ok, {module, state, key}}
+  end
+
+  @doc false
+  # A checkpoint that says that the log has this size and root.
+  @spec checkpoint(t, non_neg_integer, <<_::256>>) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
+  def checkpoint({module, state, key}, size, root) do
+    with {:ok, text} <- native(Native.checkpoint_text(key, size, root)),
+         {:ok, signature} <- module.sign(state, text),
+         {:ok, line} <- native(Native.signature_line(key, signature)),
+         do: Checkpoint.open(text <> "\n" <> line, key: key)
+  end
+
+  @doc false
+  @spec native({:ok, term} | {:error, tuple}) :: {:ok, term} | {:error, Error.t()}
+  def native({:ok, _} = ok), do: ok
+  def native({:error, {:refused, reason}}), do: {:error, Checkpoint.refused(reason)}
+  def native({:error, failure}), do: {:error, Error.from_native(failure)}
+end
