@@ -127,6 +127,11 @@ impl Header {
         Ok(header)
     }
 
+    /// Whether every field is in its range.
+    pub(crate) fn check(&self) -> Result<(), Malformed> {
+        Header::decode(&mut Reader::new(&self.encode())).map(|_| ())
+    }
+
     /// What sealing alone decides is zero in a tail.
     fn is_open(&self) -> bool {
         let numbers = self.epoch == 0 && self.when_min == 0 && self.when_max == 0 && self.sealed_at == 0;

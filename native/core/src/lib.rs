@@ -26,6 +26,7 @@ pub mod link;
 pub mod log;
 pub mod merkle;
 pub mod note;
+pub mod proof;
 #[cfg(test)]
 mod reference;
 pub mod suite;

@@ -3,6 +3,7 @@ mod checkpoint;
 mod clinic;
 mod lanes;
 pub mod log;
+mod proof;
 mod properties;
 mod settling;
 mod tampering;

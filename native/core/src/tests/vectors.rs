@@ -20,7 +20,7 @@ fn unhex(value: &Value) -> Vec<u8> {
         .collect()
 }
 
-fn digest(value: &Value) -> Digest {
+pub fn digest(value: &Value) -> Digest {
     unhex(value).try_into().unwrap()
 }
 
@@ -43,12 +43,12 @@ fn unbase64(text: &str) -> Vec<u8> {
 pub struct Vector {
     pub name: String,
     pub flow: reference::Flow,
-    header: Value,
-    events: Vec<Value>,
-    blocks: Vec<Value>,
+    pub header: Value,
+    pub events: Vec<Value>,
+    pub blocks: Vec<Value>,
 }
 
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/vectors")
 }
 
@@ -187,7 +187,7 @@ fn fast_event<'a>(event: &'a reference::Event, commitment: Digest) -> Event<'a> 
 
 /// Settles and seals a vector's flow by the fast path, comparing every value on the way, and every packed byte with the
 /// reference. `batch` events are settled at a time.
-fn seal_fast(vector: &Vector, batch: usize) -> Vec<Vec<u8>> {
+pub fn seal_fast(vector: &Vector, batch: usize) -> Vec<Vec<u8>> {
     let Vector {
         name,
         flow,
