@@ -35,7 +35,7 @@ defmodule EventSeal do
   """
   use Supervisor
 
-  alias EventSeal.{Await, Checkpoint, Error, Event, Instance, Log, Options, Reader, Receipt, Telemetry}
+  alias EventSeal.{Await, Checkpoint, Error, Event, Instance, Log, Options, Proof, Reader, Receipt, Telemetry}
   alias EventSeal.{Verdict, Verifier, Writer}
 
   @close "$close"
@@ -309,6 +309,34 @@ defmodule EventSeal do
   @spec checkpoint(name) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
   def checkpoint(name), do: verb(name, :checkpoint, nil, &Log.checkpoint/1)
 
+  @doc """
+  The proof that an event stands at its position: a text that whoever has the log's verifier key can check alone, with
+  `EventSeal.Proof.verify/2` or `event-seal verify`, without this store and without trusting whoever runs it. The event must
+  be fixed, and its block covered by a checkpoint.
+
+  Options:
+
+  #{Options.docs(:prove)}
+
+  Errors: `:not_found` if no event is fixed at the position, or no checkpoint covers it yet; `:corrupt` if what is stored
+  does not lead to the checkpoint; `:invalid` without the option `:checkpoints`; a store's.
+  """
+  @spec prove(name, flow, pos_integer, keyword) :: {:ok, String.t()} | {:error, Error.t()}
+  def prove(name, flow, n, opts \\ []) do
+    opts = Options.check!(opts, :prove)
+
+    verb(name, :prove, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow),
+           {:ok, n} <- check_position(n),
+           {:ok, tree, checkpoint} <- Log.tree(instance),
+           {:ok, checkpoint} <- signed(checkpoint),
+           do: Reader.reading(fn -> Proof.make(instance.store, tree, checkpoint, flow, n, opts[:disclose]) end)
+    end)
+  end
+
+  defp signed(nil), do: {:error, Error.new(:not_found, detail: "no checkpoint was signed yet")}
+  defp signed(checkpoint), do: {:ok, checkpoint}
+
   # Counts and a class only: flows are patients. Where another handler was put in the place of OTP's, it is told alike.
   defp alarm(instance, verdict, opts) do
     cond do
@@ -425,9 +453,12 @@ defmodule EventSeal do
   defp check_euid(other),
     do: {:error, Error.new(:invalid, field: :euid, rule: "must be 16 bytes, got #{Event.type(other)}")}
 
-  defp check_reference(n) when is_integer(n) and n > 0, do: {:ok, n}
-  defp check_reference(n) when is_integer(n), do: {:error, Error.new(:not_found)}
+  defp check_reference(n) when is_integer(n), do: check_position(n)
   defp check_reference(euid), do: check_euid(euid)
+
+  defp check_position(n) when is_integer(n) and n > 0, do: {:ok, n}
+  defp check_position(n) when is_integer(n), do: {:error, Error.new(:not_found)}
+  defp check_position(other), do: raise(ArgumentError, "a position must be an integer, got #{Event.type(other)}")
 
   defp check_flow!(flow), do: flow |> Event.check_flow() |> bang!()
 

@@ -15,7 +15,9 @@ defmodule EventSeal.ArchitectureTest do
     [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
     [store: [EventSeal.Store]],
     [instance: [EventSeal.Instance], options: [EventSeal.Options]],
-    [segments: [EventSeal.Segments]],
+    [segments: [EventSeal.Segments], checkpoints: [EventSeal.Checkpoint]],
+    [signing: [EventSeal.Signer], tree: [EventSeal.Log.Tree]],
+    [proving: [EventSeal.Proof]],
     [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
     [
       writing: [EventSeal.Writer, EventSeal.Batch, EventSeal.Flow],
@@ -23,6 +25,7 @@ defmodule EventSeal.ArchitectureTest do
       verifying: [EventSeal.Verifier, EventSeal.Heads],
       exporting: [EventSeal.Export]
     ],
+    [log: [EventSeal.Log]],
     [facade: [EventSeal, EventSeal.Await]],
     [erlang: [:event_seal], importing: [EventSeal.Import], doctor: [EventSeal.Doctor]],
     [command: [EventSeal.Command]],

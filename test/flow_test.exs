@@ -38,13 +38,13 @@ defmodule EventSeal.FlowTest do
     {flow, ops} = batch(Flow.new("p/1"), for(n <- 1..6, do: append(n)), ctx)
 
     assert [3, 4, 5, 6] == for({:put, _, seq, :tail, _, _} <- ops, do: seq)
-    assert {:block, "p/1", info, block} = List.last(ops)
+    assert [{:block, "p/1", info, block}, {:leaf, _}] = Enum.take(ops, -2)
     assert %{height: 0, first: 1, count: 2, through: 2, when_max: 2, closes: false} = info
     assert info.euids == <<1::128, 2::128>>
     assert {:ok, [%{n: 1}, %{n: 2}]} = Chain.events(block)
 
     {_, ops} = batch(flow, [finish(:seal)], ctx)
-    assert [{:expect, "p/1", 1}, {:block, "p/1", %{height: 1, first: 3, count: 1, through: 3}, _}] = ops
+    assert [{:expect, "p/1", 1}, {:block, "p/1", %{height: 1, first: 3, count: 1, through: 3}, _}, {:leaf, _}] = ops
   end
 
   test "a retraction drops its entry; the seq is not used again" do
@@ -113,7 +113,7 @@ defmodule EventSeal.FlowTest do
     refute Flow.idle?(flow)
     {flow, _} = batch(flow, [append(5)], %{ctx | tick: 100})
     assert Flow.due(flow, ctx) == 507
-    assert {flow, [_, {:block, _, %{count: 2}, _}]} = batch(flow, [], %{ctx | tick: 507})
+    assert {flow, [_, {:block, _, %{count: 2}, _}, {:leaf, _}]} = batch(flow, [], %{ctx | tick: 507})
     assert Flow.due(flow, ctx) == :infinity
   end
 

@@ -1,7 +1,7 @@
 defmodule EventSeal.LogTest do
   use ExUnit.Case, async: true
 
-  alias EventSeal.{Checkpoint, Error, Native, Signer, Store}
+  alias EventSeal.{Checkpoint, Error, Native, Proof, Signer, Store}
   alias EventSeal.Log.Tree
 
   @moduletag :tmp_dir
@@ -67,7 +67,7 @@ defmodule EventSeal.LogTest do
       assert {:ok, <<_::256, _::binary>>} = Tree.consistency(tree, store, 3, 4)
       assert {:error, %Error{reason: :not_found}} = Tree.inclusion(tree, store, 3, 5)
       assert {:error, %Error{reason: :not_found}} = Tree.inclusion(tree, store, 3, 3)
-      assert Tree.block(tree, hash) == {:ok, 0}
+      assert Tree.block(tree, hash) == 0
     end
   end
 
@@ -146,6 +146,73 @@ defmodule EventSeal.LogTest do
     assert {:error, %Error{reason: :invalid, field: :checkpoints}} = EventSeal.checkpoint(context.name)
     store = Store.handle(Store.Disk, EventSeal.Instance.store_name(context.name))
     assert {:ok, %{leaves: 1, checkpoints: 0}} = Store.log(store, :size)
+  end
+
+  describe "a proof" do
+    setup context do
+      start(context)
+      append(context.name, "patient/1", 9)
+      {:ok, 6} = EventSeal.seal(context.name, "patient/1")
+      {:ok, checkpoint} = EventSeal.checkpoint(context.name)
+      %{checkpoint: checkpoint}
+    end
+
+    test "of each fixed event is checked by the key alone, with its body or without", context do
+      for n <- 1..6 do
+        {:ok, event} = EventSeal.event(context.name, "patient/1", n)
+        assert {:ok, text} = EventSeal.prove(context.name, "patient/1", n)
+        assert {:ok, proof} = Proof.verify(text, key: context.key)
+        assert proof.event == %{event | body: nil, salt: nil}
+        assert %{shown: false, index: 0, size: 2, suite: :sha256} = proof
+        refute text =~ "body"
+
+        assert {:ok, text} = EventSeal.prove(context.name, "patient/1", n, disclose: true)
+        assert {:ok, proof} = Proof.verify(text, key: context.key)
+        assert {proof.event, proof.shown} == {event, true}
+      end
+    end
+
+    test "is not there before the event is fixed and a checkpoint covers it", context do
+      prove = &EventSeal.prove(context.name, &1, &2)
+      assert {:error, %Error{reason: :not_found}} = prove.("patient/1", 7)
+      assert {:error, %Error{reason: :not_found}} = prove.("patient/1", 0)
+      assert {:error, %Error{reason: :not_found}} = prove.("patient/2", 1)
+      {:ok, _} = EventSeal.close(context.name, "patient/1")
+      assert {:error, %Error{reason: :not_found, detail: detail}} = prove.("patient/1", 7)
+      assert detail =~ "checkpoint"
+      {:ok, _} = EventSeal.checkpoint(context.name)
+      {:ok, text} = prove.("patient/1", 10)
+      assert {:ok, %{event: %{kind: "$close"}}} = Proof.verify(text, key: context.key)
+    end
+
+    test "proves nothing to whoever trusts another key, asks for a witness, or was given another text", context do
+      {:ok, text} = EventSeal.prove(context.name, "patient/1", 3, disclose: true)
+      {:ok, other} = Signer.File.generate(context.path <> "2", "clinic.example/log")
+      {:ok, foreign} = Signer.File.generate(context.path <> "3", "elsewhere.example/log")
+      {:ok, witness} = Signer.File.generate(context.path <> "4", "witness.example/w", :witness)
+      reason = fn text, policy -> elem(Proof.verify(text, policy), 1).reason end
+      assert reason.(text, key: other) == :untrusted
+      assert reason.(text, key: foreign) == :untrusted
+      assert reason.(text, key: context.key, witnesses: [witness]) == :untrusted
+      assert {:ok, _} = Proof.verify(text, key: context.key, witnesses: [witness], quorum: 0)
+      assert reason.(String.replace(text, "kind vital", "kind other"), key: context.key) == :untrusted
+      assert reason.(String.slice(text, 0..-2//1), key: context.key) == :malformed
+      assert reason.("", key: context.key) == :malformed
+      assert reason.(text, key: "none") == :invalid
+      assert reason.(text, key: witness) == :invalid
+      assert reason.(text, key: [context.key, context.key]) == :invalid
+    end
+
+    test "is not made of a block that is not what was logged", context do
+      store = Store.handle(Store.Disk, EventSeal.Instance.store_name(context.name))
+      {:ok, [%{at: {:file, path, offset, length}}]} = Store.blocks(store, "patient/1", {1, 6})
+      {:ok, file} = :file.open(path, [:read, :write, :raw, :binary])
+      {:ok, bytes} = :file.pread(file, offset, length)
+      {at, 5} = :binary.match(bytes, "vital")
+      :ok = :file.pwrite(file, offset + at, "other")
+      :file.close(file)
+      assert {:error, %Error{reason: :corrupt}} = EventSeal.prove(context.name, "patient/1", 1)
+    end
   end
 
   describe "a key file" do

@@ -406,7 +406,7 @@ defmodule EventSeal.Chain do
       revision: revision,
       kind: kind,
       version: version,
-      where: where(where),
+      where: Event.where(where),
       who: who,
       commitment: commitment,
       hash: hash,
@@ -418,10 +418,6 @@ defmodule EventSeal.Chain do
       do: %{event | id: id, block: header.height},
       else: %{event | provisional: id}
   end
-
-  defp where(nil), do: nil
-  defp where({lat, lon}), do: {:geo, lat / 10_000_000, lon / 10_000_000}
-  defp where(place), do: {:place, place}
 
   defp work(drafts), do: Enum.reduce(drafts, 0, fn draft, sum -> sum + 512 + byte_size(elem(draft, 9)) end)
 

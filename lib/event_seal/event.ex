@@ -99,7 +99,7 @@ defmodule EventSeal.Event do
   def draft(event, opts \\ []) do
     with {:ok, fields} <- fields(event),
          {:ok, at} <- time(Map.get(fields, :when)),
-         {:ok, where} <- where(Map.get(fields, :where)),
+         {:ok, where} <- check_where(Map.get(fields, :where)),
          {:ok, who} <- who(Map.get(fields, :who)),
          {:ok, kind} <- kind(Map.get(fields, :kind), Keyword.get(opts, :library, false)),
          {:ok, version} <- version(Map.get(fields, :version, 1)),
@@ -166,13 +166,20 @@ defmodule EventSeal.Event do
   defp bad_time(value),
     do: invalid(:when, "must be a DateTime or integer microseconds within ±(2^53-1)", value)
 
-  defp where(nil), do: {:ok, nil}
-  defp where({:place, place}), do: text(:where, place, 1024)
+  @doc false
+  # A place as the native part has it.
+  @spec where(nil | String.t() | {integer, integer}) :: where
+  def where(nil), do: nil
+  def where({lat, lon}), do: {:geo, lat / 10_000_000, lon / 10_000_000}
+  def where(place), do: {:place, place}
 
-  defp where({:geo, lat, lon}) when is_number(lat) and is_number(lon) and abs(lat) <= 90 and abs(lon) <= 180,
+  defp check_where(nil), do: {:ok, nil}
+  defp check_where({:place, place}), do: text(:where, place, 1024)
+
+  defp check_where({:geo, lat, lon}) when is_number(lat) and is_number(lon) and abs(lat) <= 90 and abs(lon) <= 180,
     do: {:ok, {round(lat * 10_000_000), round(lon * 10_000_000)}}
 
-  defp where(other),
+  defp check_where(other),
     do: invalid(:where, "must be nil, {:place, text} or {:geo, latitude within ±90, longitude within ±180}", other)
 
   defp who(nil), do: {:ok, nil}

@@ -144,6 +144,13 @@ defmodule EventSeal.Native do
   @spec checkpoint_open(binary, [String.t()], [String.t()], non_neg_integer) :: result(tuple)
   def checkpoint_open(_note, _logs, _witnesses, _quorum), do: not_loaded()
 
+  @spec proof_make(binary, pos_integer, boolean, {non_neg_integer, binary, String.t()}) :: result(String.t())
+  def proof_make(_block, _n, _show, _logged), do: not_loaded()
+
+  @spec proof_verify(binary, [String.t()], [String.t()], non_neg_integer) ::
+          {:ok, tuple} | {:error, failure | {:rule, atom}}
+  def proof_verify(_text, _logs, _witnesses, _quorum), do: not_loaded()
+
   # Interchange and import
 
   @spec interchange_header(binary, boolean) :: result(binary)

@@ -88,6 +88,9 @@ defmodule EventSeal.Options do
       after: [type: :any, doc: "begin after this flow id"],
       page: [type: :positive, default: 1_000, doc: "how many ids are read at a time"]
     ],
+    prove: [
+      disclose: [type: :boolean, default: false, doc: "whether the proof shows the body, or only its commitment"]
+    ],
     verify: [
       flow: [type: :any, doc: "one flow only"],
       range: [
@@ -114,7 +117,7 @@ defmodule EventSeal.Options do
     ]
   }
 
-  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :verify
+  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :prove | :verify
 
   @doc "The options with their defaults, or ArgumentError."
   @spec check!(keyword, schema) :: keyword
@@ -171,6 +174,7 @@ defmodule EventSeal.Options do
 
   defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:path, value), do: is_binary(value) and value != ""
+  defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:positive, value), do: is_integer(value) and value > 0
   defp valid?(:count, value), do: is_integer(value) and value >= 0
   defp valid?(:milliseconds, value), do: is_integer(value) and value >= 0
@@ -188,6 +192,7 @@ defmodule EventSeal.Options do
 
   defp rule(:atom), do: "an atom"
   defp rule(:path), do: "a path"
+  defp rule(:boolean), do: "true or false"
   defp rule(:positive), do: "a positive integer"
   defp rule(:count), do: "an integer of 0 or more"
   defp rule(:milliseconds), do: "milliseconds, an integer of 0 or more"

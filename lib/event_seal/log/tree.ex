@@ -35,14 +35,9 @@ defmodule EventSeal.Log.Tree do
   @spec tail(t, digest) :: non_neg_integer
   def tail(tree, genesis), do: Native.log_tail(tree, genesis)
 
-  @doc "The index of the leaf of the block with this hash."
-  @spec block(t, digest) :: {:ok, non_neg_integer} | {:error, Error.t()}
-  def block(tree, hash) do
-    case Native.log_block(tree, hash) do
-      nil -> {:error, Error.new(:not_found, detail: "the log has no such block")}
-      index -> {:ok, index}
-    end
-  end
+  @doc "The index of the leaf of the block with this hash, or nil."
+  @spec block(t, digest) :: non_neg_integer | nil
+  def block(tree, hash), do: Native.log_block(tree, hash)
 
   @doc "The root that the tree had at an earlier size."
   @spec root(t, Store.t(), non_neg_integer) :: {:ok, digest} | {:error, Error.t()}

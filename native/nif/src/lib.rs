@@ -6,6 +6,7 @@ mod interchange;
 mod list;
 mod lock;
 mod log;
+mod proof;
 mod terms;
 mod verify;
 

@@ -343,19 +343,9 @@ fn checkpoint_open<'a>(
     witnesses: List<&str>,
     quorum: usize,
 ) -> Term<'a> {
-    let keys = |texts: &[&str]| {
-        texts
-            .iter()
-            .map(|text| VerifierKey::parse(text))
-            .collect::<Result<_, _>>()
-    };
-    let (logs, witnesses) = match (keys(&logs), keys(&witnesses)) {
-        (Ok(logs), Ok(witnesses)) => (logs, witnesses),
-        (Err(error), _) | (_, Err(error)) => return key_error(env, error),
-    };
-    let policy = match Policy::new(logs, witnesses, quorum) {
+    let policy = match policy(env, &logs, &witnesses, quorum) {
         Ok(policy) => policy,
-        Err(error) => return refused(env, policy_error(error)),
+        Err(refused) => return refused,
     };
     let Ok(note) = std::str::from_utf8(note.as_slice()) else {
         return refused(env, names::format());
@@ -374,8 +364,33 @@ fn checkpoint_open<'a>(
             ];
             ok(env, make_tuple(env, &of))
         }
-        Err(Refused::Malformed(fault)) => malformed(env, &fault),
-        Err(why) => refused(env, why_refused(&why)),
+        Err(why) => refusal(env, &why),
+    }
+}
+
+/// Whom to believe; or a term that says why the keys make no policy.
+pub fn policy<'a>(
+    env: Env<'a>,
+    logs: &[&str],
+    witnesses: &[&str],
+    quorum: usize,
+) -> Result<Policy, Term<'a>> {
+    let keys = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| VerifierKey::parse(text))
+            .collect::<Result<_, _>>()
+    };
+    let logs = keys(logs).map_err(|error| key_error(env, error))?;
+    let witnesses = keys(witnesses).map_err(|error| key_error(env, error))?;
+    Policy::new(logs, witnesses, quorum).map_err(|error| refused(env, policy_error(error)))
+}
+
+/// Why a checkpoint is not believed.
+pub fn refusal<'a>(env: Env<'a>, why: &Refused) -> Term<'a> {
+    match why {
+        Refused::Malformed(fault) => malformed(env, fault),
+        why => refused(env, why_refused(why)),
     }
 }
 
