@@ -103,7 +103,7 @@ pub fn cosign(signer: &Signer, note: &str, time: u64) -> Result<String, SignErro
     Ok(signer.line(&time.to_be_bytes(), &cosigned(note.text, time)))
 }
 
-/// What a witness signs.
-fn cosigned(text: &str, time: u64) -> Vec<u8> {
+/// What a witness signs: a checkpoint's text at a time.
+pub fn cosigned(text: &str, time: u64) -> Vec<u8> {
     format!("cosignature/v1\ntime {time}\n{text}").into_bytes()
 }

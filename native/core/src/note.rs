@@ -73,15 +73,6 @@ impl<'a> Note<'a> {
 }
 
 impl<'a> Signature<'a> {
-    /// A key's line, of a signature that was made elsewhere. Opening the note tells whether it is one.
-    pub fn of(key: &'a VerifierKey, bytes: Vec<u8>) -> Signature<'a> {
-        Signature {
-            name: key.name(),
-            id: key.id(),
-            bytes,
-        }
-    }
-
     /// The line, its line feed included.
     pub fn line(&self) -> String {
         let bytes = to_base64(&[&self.id[..], &self.bytes].concat());

@@ -4,7 +4,7 @@ use crate::list::List;
 use crate::terms::{array, atoms, binary, malformed, ok, refused, suite, suite_atom};
 use event_seal_core::checkpoint::{self, Policy, PolicyError, Refused, SignError};
 use event_seal_core::log::{Chunks, Frontier, Index, Leaf, Missing, Plan, Tree};
-use event_seal_core::note::{KeyError, Purpose, Signature, Signer, VerifierKey};
+use event_seal_core::note::{KeyError, Purpose, Signer, VerifierKey};
 use event_seal_core::suite::Digest;
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
@@ -329,7 +329,7 @@ fn checkpoint_text<'a>(env: Env<'a>, key: &str, size: u64, root: Binary) -> NifR
 #[rustler::nif]
 fn signature_line<'a>(env: Env<'a>, key: &str, signature: Binary) -> Term<'a> {
     match VerifierKey::parse(key) {
-        Ok(key) => ok(env, Signature::of(&key, signature.as_slice().to_vec()).line()),
+        Ok(key) => ok(env, key.line(signature.as_slice())),
         Err(error) => key_error(env, error),
     }
 }

@@ -78,6 +78,11 @@ impl Frontier {
         self.size
     }
 
+    /// The hashes over its greatest complete trees, from the left: what [`Frontier::restore`] reads.
+    pub fn peaks(&self) -> &[Digest] {
+        &self.peaks
+    }
+
     /// Adds a leaf by its hash. What is to be stored because of it is appended to `stored`.
     pub fn push(&mut self, leaf: Digest, stored: &mut Vec<Digest>) -> Result<(), Full> {
         if self.size >= SIZE_MAX {

@@ -111,6 +111,13 @@ impl VerifierKey {
         self.name == signature.name && self.id == signature.id
     }
 
+    /// The line that says: this is this key's signature.
+    pub fn line(&self, signature: &[u8]) -> String {
+        let (name, id) = (self.name(), self.id);
+        let bytes = signature.to_vec();
+        Signature { name, id, bytes }.line()
+    }
+
     /// Whether these bytes are this key's signature, strictly (RFC 8032 and no key or point of small order).
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let signature = signature.try_into().map(Ed25519::from_bytes);
@@ -214,6 +221,39 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    /// From "Taming the many EdDSAs" (2020), table 6c, number 2: R of small order, which a lenient verifier accepts. And S
+    /// with the group's order added, which is the same number.
+    #[test]
+    fn signatures_that_only_a_lenient_verifier_accepts_are_refused() {
+        let public = "f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43";
+        let message = "aebf3f2601a0c8c5d39cc7d8911642f740b78168218da8471772b35f9d35b9ab";
+        let signature = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa\
+            8c4bd45aecaca5b24fb97bc10ac27ac8751a7dfe1baff8b953ec9f5833ca260e";
+        let weak = VerifierKey::new("k", Purpose::Log, &from_hex(public).unwrap()).unwrap();
+        let (message, signature) = (
+            from_hex::<32>(message).unwrap(),
+            from_hex::<64>(signature).unwrap(),
+        );
+        assert!(!weak.verifies(&message, &signature));
+        use ed25519_dalek::Verifier;
+        let lenient = weak.public.verify(&message, &Ed25519::from_bytes(&signature));
+        assert!(lenient.is_ok());
+
+        let mut signature =
+            ed25519_dalek::Signer::sign(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]), b"m").to_bytes();
+        let key = key(Purpose::Log);
+        assert!(key.verifies(b"m", &signature));
+        let order: [u8; 32] =
+            from_hex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
+        let mut carry = 0;
+        for (byte, added) in signature[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(added) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        assert!(!key.verifies(b"m", &signature));
+        assert!(!key.verifies(b"m", &signature[..63]));
     }
 
     /// Points of small order, for which one signature verifies many texts, and y beyond the field, a second form of a key.

@@ -5,7 +5,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 
 use zeroize::Zeroizing;
 
-use super::{KeyError, Purpose, Signature, VerifierKey};
+use super::{KeyError, Purpose, VerifierKey};
 use crate::wire::text::{from_base64, from_hex, to_base64, to_hex};
 
 /// What the text of a secret key begins with.
@@ -64,9 +64,7 @@ impl Signer {
 
     /// The signature line of what `before` and this key's signature of the message make together.
     pub(crate) fn line(&self, before: &[u8], message: &[u8]) -> String {
-        let bytes = [before, &self.sign(message)].concat();
-        let (name, id) = (self.verifier.name(), self.verifier.id());
-        Signature { name, id, bytes }.line()
+        self.verifier.line(&[before, &self.sign(message)].concat())
     }
 }
 

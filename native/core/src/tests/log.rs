@@ -69,6 +69,11 @@ fn roots_are_those_of_the_recursion_and_a_frontier_is_restored_at_every_size() {
         assert_eq!(stored.roots[size], naive::root(&stored.leaves[..size]), "{size}");
         let Ok(mut frontier) = Frontier::restore(size as u64, |index| stored.read(index));
         assert_eq!(frontier.root(), stored.roots[size]);
+        let mut kept = frontier.peaks().iter().copied();
+        assert_eq!(
+            Frontier::restore(size as u64, |_| kept.next().ok_or(())),
+            Ok(frontier.clone())
+        );
         let mut further = Vec::new();
         for leaf in &stored.leaves[size..] {
             frontier.push(leaf_hash(leaf), &mut further).unwrap();
