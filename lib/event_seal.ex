@@ -35,7 +35,7 @@ defmodule EventSeal do
   """
   use Supervisor
 
-  alias EventSeal.{Await, Checkpoint, Error, Event, Instance, Log, Options, Proof, Reader, Receipt, Telemetry}
+  alias EventSeal.{Await, Checkpoint, Error, Event, Instance, Log, Native, Options, Proof, Reader, Receipt, Telemetry}
   alias EventSeal.{Verdict, Verifier, Writer}
 
   @close "$close"
@@ -308,6 +308,31 @@ defmodule EventSeal do
   """
   @spec checkpoint(name) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
   def checkpoint(name), do: verb(name, :checkpoint, nil, &Log.checkpoint/1)
+
+  @doc """
+  What a witness is to be asked (`EventSeal.Witness`, or any other of C2SP tlog-witness): that the last checkpoint extends
+  the one of `size`, which the witness cosigned last; 0 if it knows none.
+  """
+  @spec witness_request(name, non_neg_integer) :: {:ok, String.t()} | {:error, Error.t()}
+  def witness_request(name, size) do
+    verb(name, :witness_request, nil, fn instance ->
+      with {:ok, tree, checkpoint} <- Log.tree(instance),
+           {:ok, checkpoint} <- signed(checkpoint),
+           {:ok, path} <- Log.Tree.consistency(tree, instance.store, size, checkpoint.size),
+           do: {:ok, Native.witness_request(size, path, checkpoint.note)}
+    end)
+  end
+
+  @doc """
+  Adds witnesses' signature lines to the last checkpoint, which is kept with them from then on. Options: `:witnesses`
+  (required: the verifier keys of those that are trusted) and `:quorum` (how many must have signed; 1 unless given).
+
+  `:untrusted` if a line of theirs does not hold; lines of others are kept as they are, and count for nothing.
+  """
+  @spec add_cosignatures(name, String.t(), keyword) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
+  def add_cosignatures(name, lines, policy) do
+    verb(name, :add_cosignatures, nil, &Log.add_cosignatures(&1, lines, policy))
+  end
 
   @doc """
   The proof that an event stands at its position: a text that whoever has the log's verifier key can check alone, with

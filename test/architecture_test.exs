@@ -27,7 +27,7 @@ defmodule EventSeal.ArchitectureTest do
     ],
     [log: [EventSeal.Log]],
     [facade: [EventSeal, EventSeal.Await]],
-    [erlang: [:event_seal], importing: [EventSeal.Import], doctor: [EventSeal.Doctor]],
+    [erlang: [:event_seal], witnessing: [EventSeal.Witness], importing: [EventSeal.Import], doctor: [EventSeal.Doctor]],
     [command: [EventSeal.Command]],
     [tasks: [Mix.Tasks.EventSeal]]
   ]

@@ -30,6 +30,10 @@ defmodule EventSeal.Log do
   @spec checkpoint(Instance.t()) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
   def checkpoint(instance), do: call(instance, :checkpoint)
 
+  @doc "Adds signature lines of witnesses to the last checkpoint; those that do not hold under the policy are refused."
+  @spec add_cosignatures(Instance.t(), String.t(), keyword) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
+  def add_cosignatures(instance, lines, policy), do: call(instance, {:add, lines, policy})
+
   @doc "The tree, and the last checkpoint (or nil)."
   @spec tree(Instance.t()) :: {:ok, Tree.t(), Checkpoint.t() | nil} | {:error, Error.t()}
   def tree(instance), do: call(instance, :tree)
@@ -111,6 +115,22 @@ defmodule EventSeal.Log do
     case sign(state) do
       {:ok, state} -> {:reply, {:ok, state.last}, state}
       {:error, error, state} -> {:reply, {:error, error}, state}
+    end
+  end
+
+  def handle_call({:add, _lines, _policy}, _from, %{last: nil} = state) do
+    {:reply, {:error, Error.new(:not_found, detail: "no checkpoint was signed yet")}, state}
+  end
+
+  def handle_call({:add, lines, policy}, _from, %{last: last} = state) do
+    witnesses = Keyword.fetch!(policy, :witnesses)
+
+    with {:ok, note} <- Signer.native(Native.note_with(last.note, lines)),
+         {:ok, checkpoint} <- Checkpoint.open(note, key: last.key, witnesses: witnesses, quorum: policy[:quorum] || 1),
+         {:ok, state} <- keep(state, {:ok, checkpoint}) do
+      {:reply, {:ok, checkpoint}, state}
+    else
+      {:error, error} -> {:reply, {:error, error}, state}
     end
   end
 

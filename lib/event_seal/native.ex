@@ -144,6 +144,21 @@ defmodule EventSeal.Native do
   @spec checkpoint_open(binary, [String.t()], [String.t()], non_neg_integer) :: result(tuple)
   def checkpoint_open(_note, _logs, _witnesses, _quorum), do: not_loaded()
 
+  @spec witness_request(non_neg_integer, binary, String.t()) :: String.t()
+  def witness_request(_old, _path, _checkpoint), do: not_loaded()
+
+  @spec witness_read(binary) :: result({non_neg_integer, String.t()})
+  def witness_read(_request), do: not_loaded()
+
+  @spec witness_extends(binary, <<_::256>>) :: result(boolean)
+  def witness_extends(_request, _root), do: not_loaded()
+
+  @spec cosigned_text(String.t(), non_neg_integer) :: result(binary)
+  def cosigned_text(_note, _time), do: not_loaded()
+
+  @spec note_with(String.t(), String.t()) :: result(String.t())
+  def note_with(_note, _lines), do: not_loaded()
+
   @spec proof_make(binary, pos_integer, boolean, {non_neg_integer, binary, String.t()}) :: result(String.t())
   def proof_make(_block, _n, _show, _logged), do: not_loaded()
 

@@ -34,6 +34,18 @@ defmodule EventSeal.Signer do
   end
 
   @doc false
+  # A witness's signature line for a checkpoint, at a time in seconds.
+  @spec cosignature(t, Checkpoint.t(), non_neg_integer) :: {:ok, String.t()} | {:error, Error.t()}
+  def cosignature({module, state, key}, checkpoint, time) do
+    with {:ok, text} <- native(Native.cosigned_text(checkpoint.note, time)),
+         {:ok, signature} <- module.sign(state, text),
+         {:ok, line} <- native(Native.signature_line(key, <<time::64, signature::binary>>)),
+         {:ok, note} <- native(Native.note_with(checkpoint.note, line)),
+         {:ok, _holds} <- Checkpoint.open(note, key: checkpoint.key, witnesses: [key]),
+         do: {:ok, line}
+  end
+
+  @doc false
   @spec native({:ok, term} | {:error, tuple}) :: {:ok, term} | {:error, Error.t()}
   def native({:ok, _} = ok), do: ok
   def native({:error, {:refused, reason}}), do: {:error, Checkpoint.refused(reason)}

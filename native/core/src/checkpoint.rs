@@ -6,8 +6,10 @@ use crate::wire::text::{decimal, from_base64, to_base64};
 use crate::wire::{Malformed, has_control};
 
 mod policy;
+mod request;
 
 pub use policy::{Cosignature, Opened, Policy, PolicyError, Refused};
+pub use request::Request;
 
 /// Latest time of a cosignature, in seconds.
 const TIME_MAX: u64 = i64::MAX as u64;

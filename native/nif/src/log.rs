@@ -1,10 +1,10 @@
 //! The store-wide log: leaves, the tree over them, keys and checkpoints.
 
 use crate::list::List;
-use crate::terms::{array, atoms, binary, malformed, ok, refused, suite, suite_atom};
+use crate::terms::{array, atoms, binary, digests, malformed, ok, refused, suite, suite_atom};
 use event_seal_core::checkpoint::{self, Policy, PolicyError, Refused, SignError};
 use event_seal_core::log::{Chunks, Frontier, Index, Leaf, Missing, Plan, Tree};
-use event_seal_core::note::{KeyError, Purpose, Signer, VerifierKey};
+use event_seal_core::note::{KeyError, Note, Purpose, Signer, VerifierKey};
 use event_seal_core::suite::Digest;
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
@@ -410,5 +410,56 @@ fn why_refused(why: &Refused) -> Atom {
         Refused::Unsigned => names::unsigned(),
         Refused::Signature => names::signature(),
         Refused::Quorum { .. } => names::quorum(),
+    }
+}
+
+/// What a witness is asked: that a checkpoint extends the size that it cosigned last, by this path.
+#[rustler::nif]
+fn witness_request<'a>(old: u64, path: Binary<'a>, checkpoint: &'a str) -> NifResult<String> {
+    let path = digests(path)?.to_vec();
+    Ok(checkpoint::Request {
+        old,
+        path,
+        checkpoint,
+    }
+    .text())
+}
+
+/// `{:ok, {old size, checkpoint}}`.
+#[rustler::nif]
+fn witness_read<'a>(env: Env<'a>, request: Binary<'a>) -> Term<'a> {
+    match checkpoint::Request::parse(request.as_slice()) {
+        Ok(request) => ok(env, (request.old, request.checkpoint)),
+        Err(fault) => malformed(env, &fault),
+    }
+}
+
+/// Whether what is asked extends the tree of the old size that has this root.
+#[rustler::nif]
+fn witness_extends<'a>(env: Env<'a>, request: Binary<'a>, root: Binary<'a>) -> NifResult<Term<'a>> {
+    let root = array(root)?;
+    Ok(
+        match checkpoint::Request::parse(request.as_slice()).and_then(|request| request.extends(&root)) {
+            Ok(extends) => ok(env, extends),
+            Err(fault) => malformed(env, &fault),
+        },
+    )
+}
+
+/// What a witness signs: a checkpoint's text at a time, in seconds since the UNIX epoch.
+#[rustler::nif]
+fn cosigned_text<'a>(env: Env<'a>, note: &str, time: u64) -> Term<'a> {
+    match Note::parse(note) {
+        Ok(note) => ok(env, binary(env, &checkpoint::cosigned(note.text, time))),
+        Err(fault) => malformed(env, &fault),
+    }
+}
+
+/// A note with further signature lines.
+#[rustler::nif]
+fn note_with<'a>(env: Env<'a>, note: &str, lines: &str) -> Term<'a> {
+    match Note::parse(note).and_then(|note| note.with(lines)) {
+        Ok(note) => ok(env, note),
+        Err(fault) => malformed(env, &fault),
     }
 }
