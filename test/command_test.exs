@@ -21,6 +21,7 @@ defmodule EventSeal.CommandTest do
       assert text =~ "2,636 added, 0 were there already"
 
       assert {0, text} = command(:verify, ["--dir", store])
+      assert {0, _} = command(:verify, ["--dir", store, "--max-rate", "1000000"])
       assert text =~ "100 flows"
       assert text =~ "2,636 events: 2,336 fixed, 300 provisional"
       assert text =~ "2,636 bodies verified, 0 not shown"
@@ -30,6 +31,7 @@ defmodule EventSeal.CommandTest do
       files = Path.wildcard(out <> "/*")
       assert length(files) == 100
       assert {0, text} = command(:verify, ["--file" | files])
+      assert {0, _} = command(:verify, ["--max-rate", "500MB", "--file" | files])
       assert text =~ "2,636 events: 2,336 fixed, 300 provisional"
 
       for {flow, lines} <- Enum.group_by(lines(@sample), & &1["flow"]),
@@ -181,7 +183,10 @@ defmodule EventSeal.CommandTest do
             export: ["--dir", dir],
             verify: [],
             verify: ["--dir", dir, "--file", @sample],
-            verify: ["stray"]
+            verify: ["stray"],
+            verify: ["--dir", dir, "--max-rate", "0"],
+            verify: ["--dir", dir, "--max-rate", "20 knots"],
+            verify: ["--dir", dir, "--max-rate", "1000000001MB"]
           ] do
         assert {2, text} = command(command, args)
         assert text =~ "usage: event_seal.#{command}"

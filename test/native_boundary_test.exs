@@ -80,7 +80,7 @@ defmodule EventSeal.NativeBoundaryTest do
   end
 
   test "a job's messages go to its caller only, and an abandoned job ends" do
-    pool = Native.pool(1)
+    pool = Native.pool(1, nil)
     caller = self()
     block = block()
 
@@ -108,7 +108,7 @@ defmodule EventSeal.NativeBoundaryTest do
     {:ok, header} = Chain.header(block)
     {:ok, {_, _, _, digest, links}} = Native.read_genesis(header.genesis)
     {:ok, [frame | _]} = Chain.frames(:sha256, drafts(1))
-    pool = Native.pool(1)
+    pool = Native.pool(1, nil)
 
     [
       genesis: [:sha256, 0, <<0::128>>, "patient/1"],

@@ -52,18 +52,39 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE]` or `--file FILE…`: see `EventSeal.Verifier`, `EventSeal.Heads` and
-  `EventSeal.Interchange`.
+  `--dir DIR [--archive DIR] [--head FILE]` or `--file FILE…`, either with `--max-rate RATE`: see `EventSeal.Verifier`,
+  `EventSeal.Heads` and `EventSeal.Interchange`. A rate is a number of events a second, or of bytes with a unit: `20000`,
+  `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
-    usage = "verify --dir DIR [--archive DIR] [--head FILE], or verify --file FILE…"
+    usage = "verify --dir DIR [--archive DIR] [--head FILE], or verify --file FILE…; both [--max-rate 20000|50MB]"
 
-    run(usage, args, [dir: :string, archive: :string, head: :string, file: :keep], fn
-      %{dir: _, file: []} = opts, [] -> verify_dir(disk(opts), opts[:head])
-      %{file: [_ | _] = files} = opts, more when map_size(opts) == 1 -> verify_files(files ++ more)
-      _opts, _files -> :usage
+    run(usage, args, [dir: :string, archive: :string, head: :string, file: :keep, max_rate: :string], fn opts, files ->
+      with {:ok, rate} <- rate(opts[:max_rate]), do: verify(Map.delete(opts, :max_rate), files, rate)
     end)
+  end
+
+  defp verify(%{dir: _, file: []} = opts, [], rate), do: verify_dir(disk(opts), opts[:head], rate)
+
+  defp verify(%{file: [_ | _] = files} = opts, more, rate) when map_size(opts) == 1,
+    do: verify_files(files ++ more, rate)
+
+  defp verify(_opts, _files, _rate), do: :usage
+
+  @units %{"" => {1, :events}, "B" => {1, :bytes}, "kB" => {1_000, :bytes}, "MB" => {1_000_000, :bytes}}
+
+  defp rate(nil), do: {:ok, []}
+
+  defp rate(text) do
+    case Integer.parse(text) do
+      {count, unit} when count in 1..1_000_000_000 and is_map_key(@units, unit) ->
+        {size, what} = @units[unit]
+        {:ok, max_rate: {count * size, what}}
+
+      _other ->
+        :usage
+    end
   end
 
   @doc "`--dir DIR [--archive DIR] [--out NEW]`: see `EventSeal.Doctor`."
@@ -131,9 +152,9 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(disk, head) do
+  defp verify_dir(disk, head, rate) do
     with_reader(disk, fn store ->
-      verdict(Verifier.run(store, head: head, progress: Report.progress()), disk[:dir])
+      verdict(Verifier.run(store, [head: head, progress: Report.progress()] ++ rate), disk[:dir])
     end)
   end
 
@@ -170,9 +191,9 @@ defmodule EventSeal.Command do
 
   defp exists(out, why), do: {:error, Error.new(:invalid, field: :out, rule: "#{out} #{why}")}
 
-  defp verify_files(files) do
+  defp verify_files(files, rate) do
     named = if match?([_], files), do: hd(files), else: "#{length(files)} files"
-    verdict(Interchange.verify_files(files, []), named)
+    verdict(Interchange.verify_files(files, rate), named)
   end
 
   defp verdict({:ok, verdict}, what) do

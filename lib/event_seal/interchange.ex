@@ -14,8 +14,8 @@ defmodule EventSeal.Interchange do
   def lines(container), do: native(Native.interchange_lines(container))
 
   @doc """
-  Verifies one file's text. A body that is `null` counts as not shown. Options: `:threads`, `:max_faults`, `:progress` as
-  in `EventSeal.verify/2`.
+  Verifies one file's text. A body that is `null` counts as not shown. Options: `:threads`, `:max_rate`, `:max_faults`,
+  `:progress` as in `EventSeal.verify/2`.
   """
   @spec verify(binary, keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
   def verify(text, opts \\ []), do: Verification.file(text, opts)

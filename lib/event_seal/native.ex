@@ -79,8 +79,8 @@ defmodule EventSeal.Native do
 
   # Verification, on a pool of threads; the caller gets `{tag, :done, counts, faults, edges}` or `{tag, :failed, reason}`.
 
-  @spec pool(pos_integer) :: reference
-  def pool(_threads), do: not_loaded()
+  @spec pool(pos_integer, {pos_integer, :events | :bytes} | nil) :: reference
+  def pool(_threads, _max_rate), do: not_loaded()
 
   @spec verify(reference, [tuple], {boolean, non_neg_integer}, term) :: reference
   def verify(_pool, _flows, _settings, _tag), do: not_loaded()
@@ -90,6 +90,9 @@ defmodule EventSeal.Native do
 
   @spec progress(reference) :: {non_neg_integer, non_neg_integer}
   def progress(_job), do: not_loaded()
+
+  @spec cancel(reference) :: :ok
+  def cancel(_job), do: not_loaded()
 
   # The log: leaves, the tree over them, keys and checkpoints
 

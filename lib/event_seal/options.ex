@@ -6,6 +6,7 @@ defmodule EventSeal.Options do
   alias EventSeal.{Clock, Event}
 
   @mebibyte 1_048_576
+  @greatest 9_007_199_254_740_991
 
   @queue [
     max_events: [type: :positive, default: 10_000, doc: "events"],
@@ -111,8 +112,16 @@ defmodule EventSeal.Options do
         type: :path,
         doc: "a file of `EventSeal.Heads` from an earlier time: what it knows and the store has not is `:rolled_back`"
       ],
-      progress: [type: {:function, 1}, doc: "called with `%{flows: …, events: …, bytes: …}` some ten times a second"],
+      progress: [
+        type: {:function, 1},
+        doc:
+          "called with `%{flows: …, events: …, bytes: …}` some ten times a second; where it returns `:cancel`, `:cancelled` is the answer"
+      ],
       threads: [type: :positive, doc: "how many threads; as many as there are cores unless given"],
+      max_rate: [
+        type: :rate,
+        doc: "the most to be verified a second, `{20_000, :events}` or `{50_000_000, :bytes}`; no limit unless given"
+      ],
       max_faults: [type: :positive, default: 1_000, doc: "how many faults the verdict lists; all are counted"]
     ]
   }
@@ -186,6 +195,7 @@ defmodule EventSeal.Options do
   defp valid?({:subset, values}, value), do: is_list(value) and value != [] and Enum.all?(value, &(&1 in values))
   defp valid?({:function, arity}, value), do: is_function(value, arity)
   defp valid?(:range, %Range{first: first, last: last, step: 1}), do: first >= 1 and last >= first
+  defp valid?(:rate, {count, unit}), do: unit in [:events, :bytes] and is_integer(count) and count in 1..@greatest
   defp valid?(:store, {module, opts}), do: is_atom(module) and Keyword.keyword?(opts)
   defp valid?(kind, {module, _argument}) when kind in [:clock, :signer], do: is_atom(module)
   defp valid?(_type, _value), do: false
@@ -204,6 +214,7 @@ defmodule EventSeal.Options do
   defp rule({:subset, values}), do: "a list of some of #{Enum.map_join(values, ", ", &inspect/1)}"
   defp rule({:function, arity}), do: "a function of #{arity} argument"
   defp rule(:range), do: "a range first..last of positions"
+  defp rule(:rate), do: "{count, :events} or {count, :bytes}, a count of 1 to 2^53 - 1 a second"
   defp rule(:store), do: "{module, options}"
   defp rule(kind) when kind in [:clock, :signer], do: "{module, argument}"
 

@@ -1,7 +1,7 @@
 defmodule EventSeal.Verification do
   @moduledoc false
   # One native verification over pieces that lie in binaries or in files. The work runs on threads of its own; the caller
-  # waits for a message, and its death stops the work.
+  # waits for a message, and its death stops the work. A pool is made once for a verification: it holds the budget too.
 
   alias EventSeal.{Chain, Error, Native, Verdict}
 
@@ -24,61 +24,92 @@ defmodule EventSeal.Verification do
         }
 
   @spec run([flow], keyword) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
-  def run(flows, opts), do: flows |> start(opts) |> await()
+  def run(flows, opts), do: flows |> start(opts) |> outcome()
 
   @typedoc "A run that has begun; only the process that began it can wait for it."
-  @opaque started :: {reference, reference, integer, function | nil}
+  @opaque started :: {reference, reference, reference, integer, function | nil}
 
-  @doc "Begins a run. It goes on until `await/1` has its outcome, or the caller forgets it."
+  @doc "Begins a run. It goes on until `await/1` has its outcome, the pool is abandoned, or the caller dies."
   @spec start([flow], keyword) :: started
   def start(flows, opts) do
-    started = System.monotonic_time(:microsecond)
-    pool = Keyword.get_lazy(opts, :pool, fn -> pool(opts) end)
-    tag = make_ref()
     settings = {Keyword.get(opts, :bodies, false), Keyword.get(opts, :max_faults, 1_000)}
-    {Native.verify(pool, Enum.map(flows, &asked/1), settings, tag), tag, started, Keyword.get(opts, :progress)}
+    begin(opts, &Native.verify(&1, Enum.map(flows, fn flow -> asked(flow) end), settings, &2))
   end
 
   @spec await(started) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
-  def await({job, tag, started, progress}), do: await(job, tag, started, progress)
+  def await({pool, job, tag, started, progress}), do: await(pool, job, tag, started, progress)
 
   @doc "Verifies one interchange file on the pool."
   @spec file(binary, keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
   def file(text, opts) do
-    started = System.monotonic_time(:microsecond)
-    pool = Keyword.get_lazy(opts, :pool, fn -> pool(opts) end)
-    tag = make_ref()
-    job = Native.verify_interchange(pool, text, Keyword.get(opts, :max_faults, 1_000), tag)
-    with {:ok, verdict, _edges} <- await(job, tag, started, Keyword.get(opts, :progress)), do: {:ok, verdict}
+    started = begin(opts, &Native.verify_interchange(&1, text, Keyword.get(opts, :max_faults, 1_000), &2))
+    with {:ok, verdict, _edges} <- outcome(started), do: {:ok, verdict}
+  end
+
+  @doc "Whatever this process has under way in the pool is not wanted any more: nothing works on, and no message comes later."
+  @spec abandon(reference) :: :ok
+  def abandon(pool) do
+    with {job, tag} <- Process.get({__MODULE__, pool}, :ok) do
+      :ok = Native.cancel(job)
+      receive(do: (answer when elem(answer, 0) == tag -> answered(pool)))
+    end
   end
 
   @spec pool(keyword) :: reference
-  def pool(opts), do: Native.pool(Keyword.get(opts, :threads, System.schedulers_online()))
+  def pool(opts), do: Native.pool(Keyword.get(opts, :threads, System.schedulers_online()), opts[:max_rate])
 
   defp asked(flow) do
     {flow.flow, flow.pieces, flow[:from], {flow[:fixed], flow[:last], flow[:closed]}, flow[:more] || false,
      flow[:alone] || false}
   end
 
-  defp await(job, tag, started, progress) do
+  defp begin(opts, call) do
+    started = System.monotonic_time(:microsecond)
+    pool = Keyword.get_lazy(opts, :pool, fn -> pool(opts) end)
+    tag = make_ref()
+    job = call.(pool, tag)
+    Process.put({__MODULE__, pool}, {job, tag})
+    {pool, job, tag, started, Keyword.get(opts, :progress)}
+  end
+
+  defp answered(pool) do
+    Process.delete({__MODULE__, pool})
+    :ok
+  end
+
+  defp outcome({pool, _, _, _, _} = started) do
+    await(started)
+  after
+    abandon(pool)
+  end
+
+  defp await(pool, job, tag, started, progress) do
     receive do
       {^tag, :done, counts, faults, edges} ->
+        answered(pool)
         {:ok, verdict(counts, faults, started), edges}
 
-      {^tag, :failed, :cancelled} ->
-        {:error, Error.new(:cancelled)}
-
-      {^tag, :failed, :panicked} ->
-        raise "the native verification broke off; this is a defect of the library"
-
-      {^tag, :failed, :badarg} ->
-        raise ArgumentError, "not flows that can be verified; see the type EventSeal.Verification.flow"
+      {^tag, :failed, reason} ->
+        answered(pool)
+        failed(reason)
     after
       @tick ->
-        if progress, do: progress.(Native.progress(job))
-        await(job, tag, started, progress)
+        if progress && progress.(Native.progress(job)) == :cancel,
+          do: cancelled(pool),
+          else: await(pool, job, tag, started, progress)
     end
   end
+
+  defp cancelled(pool) do
+    abandon(pool)
+    {:error, Error.new(:cancelled)}
+  end
+
+  @spec failed(:panicked | :badarg) :: no_return
+  defp failed(:panicked), do: raise("the native verification broke off; this is a defect of the library")
+
+  defp failed(:badarg),
+    do: raise(ArgumentError, "not flows that can be verified; see the type EventSeal.Verification.flow")
 
   defp verdict({{flows, blocks, events, fixed, provisional}, {verified, not_shown, bytes, faults}}, list, started) do
     %Verdict{

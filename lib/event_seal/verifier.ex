@@ -13,6 +13,8 @@ defmodule EventSeal.Verifier do
   @batch_bytes 32 * 1024 * 1024
   @file_weight 16
   @batch_flows 2_000
+  # About what an event weighs, with its frame, hash, id and body.
+  @event_weight 32
   @page 1_000
   @unreadable [:corrupt, :malformed, :storage]
 
@@ -22,22 +24,32 @@ defmodule EventSeal.Verifier do
   Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone) or `:since`
   (a position of it that was verified before), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
   then the flow to go on after, `nil` once all is done), `:head` (the path of a file of `EventSeal.Heads`),
-  `:threads`, `:max_faults` (1,000), `:progress` (a function of `%{flows: …, events: …, bytes: …}`, called about ten times
-  a second).
+  `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
+  of `%{flows: …, events: …, bytes: …}`, called about ten times a second; if it returns `:cancel`, the verification ends as
+  `:cancelled`).
   """
   @spec run(Store.t(), keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
   def run(store, opts) do
     opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
-    run = %{store: store, opts: opts, pool: Verification.pool(opts), verdict: %Verdict{}, flows: [], count: 0, bytes: 0}
-    run = Map.put(run, :under_way, nil)
-    run = Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for]))
+    run = %{store: store, opts: opts, pool: Verification.pool(opts), batch: batch(opts[:max_rate])}
+    run = Map.merge(run, %{verdict: %Verdict{}, flows: [], count: 0, bytes: 0, under_way: nil})
+    all(Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for])))
+  end
 
-    with {:ok, heads} <- heads(opts[:head]),
+  defp all(run) do
+    with {:ok, heads} <- heads(run.opts[:head]),
          {:ok, run} <- flows(run),
          {:ok, run} <- finish(run),
          {:ok, run} <- rolled_back(run, heads),
          do: {:ok, in_order(run.verdict)}
+  after
+    Verification.abandon(run.pool)
   end
+
+  # Under a budget a native call gets about what a second allows, so that `for:` and heads are not looked at long before.
+  defp batch(nil), do: {@batch_bytes, @batch_flows}
+  defp batch({rate, :events}), do: {min(rate * @event_weight, @batch_bytes), min(rate, @batch_flows)}
+  defp batch({rate, :bytes}), do: {min(div(rate, @file_weight), @batch_bytes), @batch_flows}
 
   defp heads(nil), do: {:ok, %{}}
   defp heads(path), do: Heads.read(path)
@@ -197,7 +209,7 @@ defmodule EventSeal.Verifier do
 
   # A flow goes in whole if it fits; a long one is cut, and each part begins at the edge where the one before ended.
   defp add(run, flow, pieces) do
-    {now, later} = fill(pieces, @batch_bytes - run.bytes, [])
+    {now, later} = fill(pieces, elem(run.batch, 0) - run.bytes, [])
 
     cond do
       later == [] -> {:ok, put(run, %{flow | pieces: now}, pieces)} |> flush_if_full()
@@ -227,7 +239,8 @@ defmodule EventSeal.Verifier do
   end
 
   defp flush_if_full({:ok, run}) do
-    if run.bytes >= @batch_bytes or run.count >= @batch_flows, do: flush(run), else: {:ok, run}
+    {bytes, flows} = run.batch
+    if run.bytes >= bytes or run.count >= flows, do: flush(run), else: {:ok, run}
   end
 
   # What comes next is gathered while this is under way.
@@ -252,8 +265,11 @@ defmodule EventSeal.Verifier do
   defp outcome(run) do
     with {:ok, verdict, edges} <- Verification.await(run.under_way) do
       verdict = Verdict.add(run.verdict, verdict, run.opts[:max_faults])
-      if run.opts[:progress], do: run.opts[:progress].(Map.take(verdict, [:flows, :events, :bytes]))
-      {:ok, %{run | verdict: verdict, under_way: nil}, edges}
+
+      case run.opts[:progress] && run.opts[:progress].(Map.take(verdict, [:flows, :events, :bytes])) do
+        :cancel -> {:error, Error.new(:cancelled)}
+        _ -> {:ok, %{run | verdict: verdict, under_way: nil}, edges}
+      end
     end
   end
 

@@ -3,11 +3,14 @@ defmodule Mix.Tasks.EventSeal.Verify do
   @moduledoc """
   Verifies that nothing was changed: every flow of the store in a folder, or interchange files without any store.
 
-      mix event_seal.verify --dir DIR [--head FILE]
-      mix event_seal.verify --file FILE…
+      mix event_seal.verify --dir DIR [--head FILE] [--max-rate RATE]
+      mix event_seal.verify --file FILE… [--max-rate RATE]
 
   With `--head`, a file that `mix event_seal.head` wrote earlier, a store that has lost since what it had then is recognised
   as rolled back. `--file` also takes the `.blocks` files of `mix event_seal.doctor`.
+
+  With `--max-rate`, no more than so many events a second, `--max-rate 20000`, or bytes, `--max-rate 50MB` (B, kB, MB):
+  for a verification that runs all day beside other work.
 
   Reports what was verified, and each fault: flow, position, class, and what is recorded beside what was recomputed
   (`EventSeal.Fault`). A host that holds the store may go on meanwhile.

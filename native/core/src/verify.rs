@@ -14,12 +14,14 @@ mod fit;
 mod group;
 mod layers;
 mod order;
+mod pace;
 mod piece;
 mod run;
 mod view;
 
 pub use edge::Edge;
 pub use fault::{Datum, Fault, FaultClass};
+pub use pace::Pace;
 
 use group::Outcome;
 use piece::Context;

@@ -9,6 +9,7 @@ mod log;
 mod proof;
 mod terms;
 mod verify;
+mod watch;
 
 /// glibc's gives memory back to the system after each group of containers, and asks for it again: a fifth of all time.
 #[global_allocator]

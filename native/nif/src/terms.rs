@@ -11,6 +11,7 @@ pub mod atoms {
         closed, full, recorded_at, close, count, seams, range, genesis, block, entry, missing,
         sha256, blake3, keyed, derive_key,
         fixed, sandbox, done, failed, cancelled, badarg, panicked, binary, file,
+        events, bytes,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::list::List;
 use crate::terms::{atoms, binary, name};
+use crate::watch::{Budget, Job, Watch};
 use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
-    Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
+    Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustler::env::SavedTerm;
@@ -13,66 +14,31 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-pub struct Pool(AssertUnwindSafe<ThreadPool>);
+pub struct Pool {
+    threads: AssertUnwindSafe<ThreadPool>,
+    budget: Option<Arc<Budget>>,
+}
 
 #[rustler::resource_impl]
 impl Resource for Pool {}
 
-/// Threads for verification; they end with the last job and the last holder of the pool.
+/// Threads for verification, and what they may use a second of events or bytes. They end with the last job and the last
+/// holder of the pool.
 #[rustler::nif]
-fn pool(threads: usize) -> NifResult<ResourceArc<Pool>> {
+fn pool(threads: usize, max_rate: Option<(u64, Atom)>) -> NifResult<ResourceArc<Pool>> {
     if !(1..=1024).contains(&threads) {
         return Err(rustler::Error::BadArg);
     }
+    let budget = max_rate.map(Budget::new).transpose()?.map(Arc::new);
     let builder = ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|i| format!("event_seal_{i}"));
-    let pool = builder
+    let threads = builder
         .build()
         .map_err(|_| rustler::Error::RaiseAtom("system_limit"))?;
-    Ok(ResourceArc::new(Pool(AssertUnwindSafe(pool))))
-}
-
-/// How far a run has come, and whether it is still wanted.
-#[derive(Default)]
-struct Watch {
-    stopped: AtomicBool,
-    events: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Control for Watch {
-    fn stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
-    }
-
-    fn advanced(&self, events: u64, bytes: u64) {
-        self.events.fetch_add(events, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-/// A run as its caller holds it. The caller's death, or its forgetting the job, stops the run.
-pub struct Job(Arc<Watch>);
-
-#[rustler::resource_impl]
-impl Resource for Job {}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.0.stopped.store(true, Ordering::Relaxed);
-    }
-}
-
-/// `{events, bytes}` so far.
-#[rustler::nif]
-fn progress(job: ResourceArc<Job>) -> (u64, u64) {
-    (
-        job.0.events.load(Ordering::Relaxed),
-        job.0.bytes.load(Ordering::Relaxed),
-    )
+    let threads = AssertUnwindSafe(threads);
+    Ok(ResourceArc::new(Pool { threads, budget }))
 }
 
 /// Where a container lies.
@@ -273,9 +239,9 @@ where
     let caller = env.pid();
     let mut own = OwnedEnv::new();
     let kept: (SavedTerm, SavedTerm) = (own.save(given), own.save(tag));
-    let watch = Arc::new(Watch::default());
+    let watch = Arc::new(Watch::new(pool.budget.clone()));
     let job = ResourceArc::new(Job(Arc::clone(&watch)));
-    pool.0.spawn(move || {
+    pool.threads.spawn(move || {
         let outcome = own.run(|env| {
             let given = kept.0.load(env);
             // The core does not panic; were it to, the caller must not wait for ever, nor the VM die.
