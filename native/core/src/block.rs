@@ -326,6 +326,11 @@ impl<'a> Container<'a> {
         self.verification
     }
 
+    /// How many bytes the bodies have.
+    pub fn body_length(&self) -> usize {
+        self.bodies.as_ref().map_or(0, |bodies| bodies.bytes.len())
+    }
+
     /// The frame of the i-th event (from 0); empty if there is none.
     pub fn frame(&self, i: usize) -> &'a [u8] {
         let start = i

@@ -128,6 +128,19 @@ fn start(role: Role) -> &'static Start {
 
 /// H[role] of the parts put together and padded with zero bytes to a multiple of 64.
 pub fn hash(suite: Suite, role: Role, parts: &[&[u8]]) -> Digest {
+    of_parts(suite, role, parts.iter().copied())
+}
+
+/// So much of a long input is hashed between two looks at whether it is still wanted.
+const STRETCH: usize = 1 << 20;
+
+/// H[role] of a long input, unless `stopped` says in between that it is no longer wanted.
+pub fn hash_unless(suite: Suite, role: Role, input: &[u8], stopped: impl Fn() -> bool) -> Option<Digest> {
+    let digest = of_parts(suite, role, input.chunks(STRETCH).take_while(|_| !stopped()));
+    (!stopped()).then_some(digest)
+}
+
+fn of_parts<'a>(suite: Suite, role: Role, parts: impl Iterator<Item = &'a [u8]>) -> Digest {
     match suite {
         Suite::Sha256 => sha256(start(role), parts),
         Suite::Blake3 => blake3(start(role), parts),
@@ -158,7 +171,7 @@ pub fn hash_each_by(path: Path, suite: Suite, role: Role, inputs: &[&[u8]], out:
     });
 }
 
-fn blake3(start: &Start, parts: &[&[u8]]) -> Digest {
+fn blake3<'a>(start: &Start, parts: impl Iterator<Item = &'a [u8]>) -> Digest {
     let mut hasher = start.mode.hasher();
     let mut length = 0;
     for part in parts {
@@ -171,7 +184,7 @@ fn blake3(start: &Start, parts: &[&[u8]]) -> Digest {
     hasher.update(padding).finalize().into()
 }
 
-fn sha256(start: &Start, parts: &[&[u8]]) -> Digest {
+fn sha256<'a>(start: &Start, parts: impl Iterator<Item = &'a [u8]>) -> Digest {
     let mut state = start.midstate.state;
     let mut open = Open {
         block: [0; UNIT],
@@ -258,6 +271,23 @@ mod tests {
                     assert_eq!(each, [expected, expected]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_long_input_is_hashed_alike_unless_it_is_no_longer_wanted() {
+        let bytes = vec![7; 2 * STRETCH + 100];
+        for suite in [Suite::Sha256, Suite::Blake3] {
+            for length in [0, 1, STRETCH - 1, STRETCH, STRETCH + 1, bytes.len()] {
+                let input = &bytes[..length];
+                let expected = hash(suite, Role::Body, &[input]);
+                assert_eq!(hash_unless(suite, Role::Body, input, || false), Some(expected));
+                assert_eq!(hash_unless(suite, Role::Body, input, || true), None);
+            }
+            let looks = std::cell::Cell::new(0);
+            let later = || looks.replace(looks.get() + 1) >= 1;
+            assert_eq!(hash_unless(suite, Role::Body, &bytes, later), None);
+            assert_eq!(looks.get(), 3);
         }
     }
 

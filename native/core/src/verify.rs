@@ -178,10 +178,7 @@ pub fn verify<S: Source + ?Sized>(
         .flatten_iter()
         .collect();
     let mut outcomes = outcomes.into_iter();
-    let mut verdict = Verdict {
-        stopped: control.stopped(),
-        ..Verdict::default()
-    };
+    let mut verdict = Verdict::default();
     for run in runs {
         let mut pieces = Vec::new();
         let mut linked = None;
@@ -196,6 +193,7 @@ pub fn verify<S: Source + ?Sized>(
         verdict.add(linked.unwrap_or_else(link));
     }
     verdict.faults.truncate(max_faults);
+    verdict.stopped |= control.stopped();
     verdict
 }
 

@@ -5,7 +5,7 @@ use crate::terms::{atoms, binary, name};
 use crate::watch::{Budget, Job, Watch};
 use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
-    Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
+    Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustler::env::SavedTerm;
@@ -65,15 +65,18 @@ impl Opened {
     }
 }
 
-struct Pieces<'a>(Vec<Piece<'a>>);
+struct Pieces<'a, 'w> {
+    list: Vec<Piece<'a>>,
+    watch: &'w Watch,
+}
 
-impl Source for Pieces<'_> {
+impl Source for Pieces<'_, '_> {
     fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     fn size(&self, i: usize) -> usize {
-        match self.0.get(i) {
+        match self.list.get(i) {
             Some(Piece::Bytes(bytes)) => bytes.len(),
             Some(Piece::Range { length, .. }) => *length,
             None => 0,
@@ -81,7 +84,7 @@ impl Source for Pieces<'_> {
     }
 
     fn read<'a>(&'a self, i: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
-        match self.0.get(i) {
+        match self.list.get(i) {
             Some(Piece::Bytes(bytes)) => Ok(bytes),
             Some(Piece::Range {
                 file: Some(file),
@@ -95,12 +98,34 @@ impl Source for Pieces<'_> {
                 {
                     return Err(ReadFault);
                 }
-                buffer.resize(*length, 0);
-                read_exact_at(&file.file, buffer, *offset).map_err(|_| ReadFault)?;
+                self.read_range(&file.file, *offset, *length, buffer)?;
                 Ok(buffer)
             }
             _ => Err(ReadFault),
         }
+    }
+}
+
+/// So much is read between two looks at whether it is still wanted.
+const STRETCH: usize = 4 << 20;
+
+impl Pieces<'_, '_> {
+    fn read_range(
+        &self,
+        file: &File,
+        offset: u64,
+        length: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), ReadFault> {
+        buffer.truncate(length);
+        buffer.reserve_exact(length - buffer.len());
+        for at in (0..length).step_by(STRETCH) {
+            let end = length.min(at + STRETCH);
+            buffer.resize(end.max(buffer.len()), 0);
+            let room = buffer.get_mut(at..end).filter(|_| !self.watch.stopped());
+            read_exact_at(file, room.ok_or(ReadFault)?, offset + at as u64).map_err(|_| ReadFault)?;
+        }
+        Ok(())
     }
 }
 
@@ -129,7 +154,11 @@ type Asked<'a> = (&'a str, List<Term<'a>>, Option<Binary<'a>>, Known, bool, bool
 /// Whether a missing body is a fault, and how many faults are kept.
 type Settings = (bool, usize);
 
-fn read_flows<'a>(flows: &[Asked<'a>], bodies: bool) -> NifResult<(Pieces<'a>, Vec<Run>)> {
+fn read_flows<'a, 'w>(
+    flows: &[Asked<'a>],
+    bodies: bool,
+    watch: &'w Watch,
+) -> NifResult<(Pieces<'a, 'w>, Vec<Run>)> {
     let mut files = Files::default();
     let mut pieces = Vec::new();
     let mut runs = Vec::with_capacity(flows.len());
@@ -156,7 +185,7 @@ fn read_flows<'a>(flows: &[Asked<'a>], bodies: bool) -> NifResult<(Pieces<'a>, V
             alone: *alone,
         });
     }
-    Ok((Pieces(pieces), runs))
+    Ok((Pieces { list: pieces, watch }, runs))
 }
 
 /// The files opened so far. Pieces that follow each other mostly lie in one.
@@ -210,7 +239,7 @@ fn verify<'a>(
 ) -> ResourceArc<Job> {
     spawn(env, &pool, flows, tag, move |flows, watch| {
         let flows: List<Asked> = flows.decode()?;
-        let (pieces, runs) = read_flows(&flows, settings.0)?;
+        let (pieces, runs) = read_flows(&flows, settings.0, watch)?;
         Ok(verify_runs(&pieces, &runs, watch, settings.1))
     })
 }

@@ -552,3 +552,29 @@ fn a_verification_tells_how_far_it_is_and_stops_when_asked() {
     assert_eq!(found.faults, []);
     assert_eq!(found.edges, [None]);
 }
+
+/// Stops at one of the looks whether it is still wanted.
+struct StopsAt(AtomicU64);
+
+impl Control for StopsAt {
+    fn stopped(&self) -> bool {
+        let left = self.0.load(Ordering::SeqCst);
+        self.0.store(left.saturating_sub(1), Ordering::SeqCst);
+        left == 0
+    }
+
+    fn advanced(&self, _: u64, _: u64) {}
+}
+
+#[test]
+fn wherever_a_verification_is_stopped_what_was_not_looked_at_is_no_fault() {
+    let pieces = flow(Suite::Sha256, &WHENS, false, 1).pack(&[5, 1, 2]);
+    let whole = verdict(&pieces);
+    let found = |looks| verify(&pieces[..], &[run(4)], &StopsAt(AtomicU64::new(looks)), 10);
+    let looks = (0..).find(|looks| !found(*looks).stopped).unwrap();
+    assert!(looks >= 4);
+    assert_eq!(found(looks).events, whole.events);
+    for looks in 0..looks {
+        assert_eq!(found(looks).faults, []);
+    }
+}

@@ -7,7 +7,7 @@ use super::view::{View, lookup};
 use crate::block::Body;
 use crate::event::{COMMITMENT_AT, Event, decode_salted_body};
 use crate::link::{Linked, linked};
-use crate::suite::{Digest, Role, Suite, hash, hash_each};
+use crate::suite::{Digest, Role, Suite, hash, hash_each, hash_unless};
 
 /// What checking some of a container's events found.
 #[derive(Default)]
@@ -77,11 +77,18 @@ impl<'a> Slice<'a> {
     }
 }
 
+/// A body longer than this is checked alone, and less than all of it if it is no longer wanted.
+pub(super) const LONG: usize = 16 << 20;
+
 /// Checks slices of containers of one suite, all of them side by side.
 pub(super) fn check_slices(suite: Suite, slices: &mut [Slice<'_>]) {
-    if slices.iter().any(|slice| slice.context.control.stopped()) {
-        return slices.iter_mut().for_each(|slice| slice.part.stopped = true);
+    let stopped = slices.iter().any(|slice| slice.context.control.stopped());
+    if stopped || check_wanted(suite, slices).is_none() {
+        slices.iter_mut().for_each(|slice| slice.part.stopped = true);
     }
+}
+
+fn check_wanted(suite: Suite, slices: &mut [Slice<'_>]) -> Option<()> {
     let count = slices.iter().map(|slice| slice.range.len()).sum();
     let hash_all = |role: Role, inputs: &[&[u8]]| {
         let mut digests = Vec::with_capacity(count);
@@ -94,7 +101,15 @@ pub(super) fn check_slices(suite: Suite, slices: &mut [Slice<'_>]) {
         slice.gather(&mut frames, &mut bodies);
     }
     // Frames first: bodies are then held against commitments that the cache has.
-    let (of_frames, of_bodies) = (hash_all(Role::Event, &frames), hash_all(Role::Body, &bodies));
+    let of_frames = hash_all(Role::Event, &frames);
+    let of_bodies = match (bodies.as_slice(), slices.first()) {
+        ([long], Some(slice)) if long.len() > LONG => {
+            vec![hash_unless(suite, Role::Body, long, || {
+                slice.context.control.stopped()
+            })?]
+        }
+        _ => hash_all(Role::Body, &bodies),
+    };
     let mut bodies = bodies.into_iter().zip(&of_bodies);
     let mut frames = frames.into_iter().zip(&of_frames);
     for slice in slices.iter_mut() {
@@ -104,6 +119,7 @@ pub(super) fn check_slices(suite: Suite, slices: &mut [Slice<'_>]) {
         }
     }
     ids(suite, slices);
+    Some(())
 }
 
 /// So many links are put together at a time: they stay in the nearest cache.

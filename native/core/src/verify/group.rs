@@ -1,12 +1,14 @@
 //! Containers checked together: small ones fill the lanes between them, a great one by itself.
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use super::Source;
-use super::events::{Part, Slice, check_slices};
+use super::events::{LONG, Part, Slice, check_slices};
 use super::piece::{Context, Piece, State, Unopened, Whole};
 use super::run::{Linked, Linking};
 use super::view::View;
-use crate::block::Container;
+use super::{Control, Source};
+use crate::block::{Body, Container};
 use crate::merkle;
 use crate::suite::{Digest, Role, Suite, hash_each};
 
@@ -16,6 +18,8 @@ const GROUP_BYTES: usize = 256 * 1024;
 const GROUP_COUNT: usize = 256;
 /// So many events are checked at a time: enough to keep lanes full, few enough to share a great block among cores.
 const CHUNK: usize = 512;
+/// A tree over more ids than this is cut where RFC 6962 splits it, to share it among cores: a power of two.
+const SUBTREE: usize = 4096;
 
 /// Cuts the work, in its order, into what is checked together.
 pub(super) fn cut<'w, S: Source + ?Sized>(source: &S, work: &'w [Context<'w>]) -> Vec<&'w [Context<'w>]> {
@@ -139,13 +143,15 @@ fn check_alike(suite: Suite, group: &[(&Context<'_>, &Container<'_>)]) -> Vec<St
             part.add(slice.part);
         }
     }
-    let wholes = wholes(suite, &views, genesis);
+    let wholes = wholes(suite, group, &views, genesis);
     let checked = group.iter().zip(&views).zip(parts).zip(wholes);
     checked
-        .map(|((((context, _), view), part), whole)| match part.stopped {
-            true => State::Unopened(Unopened::Stopped),
-            false => State::Checked(Box::new(view.checked(context, part, &whole))),
-        })
+        .map(
+            |((((context, _), view), part), whole)| match context.control.stopped() {
+                true => State::Unopened(Unopened::Stopped),
+                false => State::Checked(Box::new(view.checked(context, part, &whole))),
+            },
+        )
         .collect()
 }
 
@@ -170,11 +176,12 @@ fn checked_slices<'a>(
                 chunks.push(Vec::new());
                 room = CHUNK;
             }
-            let to = container.count().min(from + room);
+            let most = room.min(container.count() - from);
+            let count = at_a_time(container, from, most);
             if let Some(chunk) = chunks.last_mut() {
-                chunk.push(Slice::new(of, view, context, from..to));
+                chunk.push(Slice::new(of, view, context, from..from + count));
             }
-            (room, from) = (room - (to - from), to);
+            (room, from) = (if count < most { 0 } else { room - count }, from + count);
         }
     }
     if let [chunk] = chunks.as_mut_slice() {
@@ -185,17 +192,44 @@ fn checked_slices<'a>(
     chunks.into_iter().flatten().collect()
 }
 
-/// What of each container is hashed as a whole. Of a tail, that is its genesis record alone.
-fn wholes(suite: Suite, views: &[View<'_>], genesis: Vec<Digest>) -> Vec<Whole> {
-    let blocks = || {
-        views
-            .iter()
-            .map(|view| view.container)
-            .filter(|block| !block.is_tail())
+/// So many of `most` events, but of long bodies no more than are hashed in a moment.
+fn at_a_time(container: &Container<'_>, from: usize, most: usize) -> usize {
+    if container.body_length() <= LONG {
+        return most;
+    }
+    let mut bytes = 0;
+    let fits = |i: &usize| {
+        if let Body::Shown(body) = container.body(*i) {
+            bytes += body.len();
+        }
+        bytes <= LONG
     };
-    let ids: Vec<&[Digest]> = blocks().map(Container::ids).collect();
-    let headers: Vec<_> = blocks().map(|block| block.header().encode()).collect();
-    let mut roots = merkle::roots(suite, &ids).into_iter().flatten();
+    (from..from + most).take_while(fits).count().max(1)
+}
+
+/// What has the same root as the ids: these themselves, or where they are many, their subtrees' roots.
+fn leaves<'a>(suite: Suite, ids: &'a [Digest], control: &dyn Control) -> Cow<'a, [Digest]> {
+    if ids.len() <= SUBTREE {
+        return Cow::Borrowed(ids);
+    }
+    let root = |ids: &[Digest]| (!control.stopped()).then(|| merkle::root(suite, ids))?;
+    Cow::Owned(ids.par_chunks(SUBTREE).filter_map(root).collect())
+}
+
+/// What of each container is hashed as a whole. Of a tail, that is its genesis record alone.
+fn wholes(
+    suite: Suite,
+    group: &[(&Context<'_>, &Container<'_>)],
+    views: &[View<'_>],
+    genesis: Vec<Digest>,
+) -> Vec<Whole> {
+    let blocks = || group.iter().filter(|(_, container)| !container.is_tail());
+    let leaves: Vec<Cow<'_, [Digest]>> = blocks()
+        .map(|(context, block)| leaves(suite, block.ids(), context.control))
+        .collect();
+    let headers: Vec<_> = blocks().map(|(_, block)| block.header().encode()).collect();
+    let leaves: Vec<&[Digest]> = leaves.iter().map(AsRef::as_ref).collect();
+    let mut roots = merkle::roots(suite, &leaves).into_iter().flatten();
     let mut hashes = digests(suite, Role::Block, headers.iter().map(<[u8; _]>::as_slice)).into_iter();
     let whole = |(view, genesis): (&View<'_>, Digest)| {
         let next = |of: &mut dyn Iterator<Item = Digest>| match view.container.is_tail() {
