@@ -64,6 +64,17 @@ defmodule EventSeal.VerifierTest do
     assert bytes > 2 * 33_554_432
   end
 
+  test "a flow of very many blocks is looked up in stretches, with the same verdict", %{store: store} do
+    body = fn n -> if n in [4_096, 4_097], do: "bodz", else: "body" end
+    keep(store, "patient/1", 4_110, 1, body, &String.replace(&1, "bodz", "bodY"))
+    assert {:ok, %Verdict{flows: 1, blocks: 4_107, events: 4_110, fault_count: 2} = verdict} = Verifier.run(store, [])
+
+    assert [{4_096, :commitment}, {4_097, :commitment}] =
+             for(fault <- verdict.faults, do: {fault.position, fault.class})
+
+    assert {:ok, %Verdict{blocks: 15, fixed: 15, fault_count: 2}} = verify(store, 4_090..4_104)
+  end
+
   test "progress grows up to what the verdict says", %{store: store} do
     keep(store, "patient/1", 9, 2)
     test = self()
@@ -171,6 +182,7 @@ defmodule EventSeal.VerifierTest do
 
     drafts =
       for n <- 1..total do
+        body = if is_function(body), do: body.(n), else: body
         {:ok, draft} = Event.draft(%{when: n, kind: "vital", body: body}, euid: <<n::128>>)
         Chain.stamp(draft, recorded_at: n, salt: :crypto.strong_rand_bytes(16))
       end

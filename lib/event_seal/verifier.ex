@@ -13,6 +13,9 @@ defmodule EventSeal.Verifier do
   @batch_bytes 32 * 1024 * 1024
   @file_weight 16
   @batch_flows 2_000
+  # What is kept of each block while its flow is checked, and how many of a flow are looked up at a time.
+  @piece_weight 2_048
+  @blocks 4_096
   # About what an event weighs, with its frame, hash, id and body.
   @event_weight 32
   @page 1_000
@@ -150,13 +153,27 @@ defmodule EventSeal.Verifier do
 
   defp gather(run, head, range) do
     {first, last} = span(range)
+    {run, tail} = tail(run, head, last)
+    known = if unfollowed?(head, tail), do: %{alone: first > 1, more: true}, else: known(head, range)
+    flow = Map.merge(%{flow: head.flow, pieces: []}, known)
+    stretch(run, flow, head, {first, min(last, head.fixed)}, -1, tail)
+  end
 
-    with {:ok, blocks} <- Store.blocks(run.store, head.flow, {first, min(last, head.fixed)}) do
-      {run, tail} = tail(run, head, last)
+  # Of very many blocks only some are held at a time. What two stretches share belongs to the first.
+  defp stretch(run, flow, head, {from, to}, height, tail) do
+    until = min(to, from + @blocks * max(div(head.fixed, max(head.height, 1)), 1) - 1)
 
-      pieces = Enum.map(blocks, &piece(&1.at)) ++ tail
-      known = if unfollowed?(head, tail), do: %{alone: first > 1, more: true}, else: known(head, range)
-      add(run, Map.merge(%{flow: head.flow, pieces: []}, known), pieces)
+    with {:ok, blocks} <- Store.blocks(run.store, head.flow, {from, until}) do
+      blocks = Enum.drop_while(blocks, &(&1.height <= height))
+      pieces = Enum.map(blocks, &piece(&1.at))
+      height = Enum.reduce(blocks, height, fn block, _height -> block.height end)
+
+      if until == to do
+        add(run, flow, pieces ++ tail)
+      else
+        with {:ok, run, flow} <- sections(run, flow, pieces),
+             do: stretch(run, flow, head, {until + 1, to}, height, tail)
+      end
     end
   end
 
@@ -171,9 +188,9 @@ defmodule EventSeal.Verifier do
   defp span(first..last//_), do: {first, last}
 
   # One that is lost is one that cannot be read: a fault where it should stand, and its neighbours are checked all the same.
-  defp piece({:binary, bytes} = at), do: {byte_size(bytes), at}
-  defp piece({:file, _path, _offset, length} = at), do: {div(length, @file_weight), at}
-  defp piece(:lost), do: {1, {:file, "", 0, 1}}
+  defp piece({:binary, bytes} = at), do: {@piece_weight + byte_size(bytes), at}
+  defp piece({:file, _path, _offset, length} = at), do: {@piece_weight + div(length, @file_weight), at}
+  defp piece(:lost), do: {@piece_weight, {:file, "", 0, 1}}
 
   defp settled(head), do: head.fixed + Enum.count(head.entries, fn {_, stage, _, _} -> stage == :tail end)
 
@@ -185,7 +202,7 @@ defmodule EventSeal.Verifier do
   defp tail(run, head, _last) do
     with {:ok, entries} <- entries(head),
          {:ok, tail} <- Chain.tail(head.genesis, head.last_block, entries) do
-      {run, for(bytes <- List.wrap(tail), do: {byte_size(bytes), {:binary, bytes}})}
+      {run, for(bytes <- List.wrap(tail), do: piece({:binary, bytes}))}
     else
       {:error, _} when not head.intact -> {run, []}
       {:error, _} -> {fault(run, head.flow, head.fixed + 1, :format), []}
@@ -207,24 +224,31 @@ defmodule EventSeal.Verifier do
     %{run | verdict: Verdict.add(run.verdict, found, run.opts[:max_faults])}
   end
 
-  # A flow goes in whole if it fits; a long one is cut, and each part begins at the edge where the one before ended.
+  # A flow goes in whole if it fits; a long one is cut.
   defp add(run, flow, pieces) do
     {now, later} = fill(pieces, elem(run.batch, 0) - run.bytes, [])
 
     cond do
       later == [] -> {:ok, put(run, %{flow | pieces: now}, pieces)} |> flush_if_full()
       run.flows != [] -> with {:ok, run} <- flush(run), do: add(run, flow, pieces)
-      true -> cut(run, flow, now, later)
+      true -> with {:ok, run, flow} <- section(run, flow, now), do: add(run, flow, later)
     end
   end
 
-  defp cut(run, flow, now, later) do
-    first = flow |> Map.drop([:fixed, :last, :closed]) |> Map.merge(%{pieces: now, more: true})
+  defp sections(run, flow, []), do: {:ok, run, flow}
+
+  defp sections(run, flow, pieces) do
+    {now, later} = fill(pieces, elem(run.batch, 0), [])
+    with {:ok, run, flow} <- section(run, flow, now), do: sections(run, flow, later)
+  end
+
+  # What another follows: that begins at the edge where this ended.
+  defp section(run, flow, pieces) do
+    section = flow |> Map.drop([:fixed, :last, :closed]) |> Map.merge(%{pieces: pieces, more: true})
 
     with {:ok, run} <- finish(run),
-         {:ok, run, [edge]} <- outcome(begin(%{run | flows: [first]})) do
-      add(run, flow |> Map.put(:from, edge) |> Map.delete(:alone), later)
-    end
+         {:ok, run, [edge]} <- outcome(begin(%{run | flows: [section]})),
+         do: {:ok, run, flow |> Map.put(:from, edge) |> Map.delete(:alone)}
   end
 
   # At least one piece is taken, however large.
