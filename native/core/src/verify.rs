@@ -16,12 +16,14 @@ mod layers;
 mod order;
 mod pace;
 mod piece;
+mod read_at;
 mod run;
 mod view;
 
 pub use edge::Edge;
 pub use fault::{Datum, Fault, FaultClass};
 pub use pace::Pace;
+pub use read_at::ReadAt;
 
 use group::Outcome;
 use piece::Context;

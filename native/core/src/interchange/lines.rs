@@ -1,5 +1,8 @@
 //! The lines of a file in their order: the flow; events by n, each block directly after its last event;
 //! checkpoints. The first line that does not fit ends the reading.
+//!
+//! Of the events no more is kept than what stands at the edges of blocks, and where their lines are: a file may be
+//! greater than memory.
 
 use std::ops::Range;
 
@@ -7,24 +10,37 @@ use rayon::prelude::*;
 
 use super::line::{self, Kind};
 use super::record::{Entry, Header, Line};
-use crate::verify::{Control, Datum, Fault, FaultClass};
+use super::stretch::{Link, Stretch};
+use crate::verify::{Control, Datum, Fault, FaultClass, ReadAt};
 
 /// An interchange file, as far as its order holds.
 #[derive(Default)]
 pub(super) struct Lines {
     pub header: Option<Header>,
-    /// Events 1, 2, 3 …
-    pub events: Vec<Entry>,
     pub blocks: Vec<Block>,
-    pub checkpoints: Vec<String>,
+    /// The events behind the last block.
+    open: Stretch,
+    /// The first of these that bears an id, and where its line begins.
+    sealed: Option<(u64, u64)>,
+    /// The first of these that bears none.
+    unsealed: Option<u64>,
+    /// The last three events.
+    last: [Option<Link>; 3],
+    pub checkpoints: Checkpoints,
     /// How many lines were read before the one that breaks the order, or that is none.
     pub read: u64,
 }
 
 pub(super) struct Block {
     pub line: line::Block,
-    /// Which of the events.
-    pub events: Range<usize>,
+    pub events: Stretch,
+}
+
+/// The checkpoints' lines, one after the other.
+#[derive(Default)]
+pub(super) struct Checkpoints {
+    pub count: u64,
+    pub bytes: Range<u64>,
 }
 
 /// Where a file stops to be one.
@@ -36,28 +52,24 @@ pub(super) struct Break {
 }
 
 impl Break {
-    fn format(position: u64) -> Self {
+    fn of(class: FaultClass, position: u64) -> Self {
         Self {
             position,
-            class: FaultClass::Format,
+            class,
             recorded: Datum::None,
             recomputed: Datum::None,
         }
     }
 
-    fn missing(position: u64) -> Self {
-        Self {
-            class: FaultClass::Missing,
-            ..Self::format(position)
-        }
+    fn format(position: u64) -> Self {
+        Self::of(FaultClass::Format, position)
     }
 
     fn position(position: u64, recorded: u64, recomputed: u64) -> Self {
         Self {
-            class: FaultClass::Position,
             recorded: recorded.into(),
             recomputed: recomputed.into(),
-            ..Self::format(position)
+            ..Self::of(FaultClass::Position, position)
         }
     }
 
@@ -79,56 +91,88 @@ impl Break {
     }
 }
 
-/// How many lines are read at once, on all cores.
-const CHUNK: usize = 4096;
+/// So many bytes are read at once, and their lines on all cores; more if a line is longer.
+pub(super) const CHUNK: u64 = 1 << 22;
 
 impl Lines {
-    /// Reads on until the end or the first line that does not fit.
-    pub fn read(&mut self, file: &[u8], control: &dyn Control) -> Result<(), Break> {
-        let file = file.strip_suffix(b"\n").unwrap_or(file);
-        let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
-        for chunk in lines.chunks(CHUNK).take_while(|_| !control.stopped()) {
-            let read: Vec<_> = chunk.par_iter().map(|line| Line::read(line)).collect();
-            for line in read {
-                self.take(line)?;
-                self.read += 1;
+    /// Reads on until the end or the first line that does not fit, `chunk` bytes at once.
+    pub fn read<F: ReadAt + ?Sized>(
+        &mut self,
+        file: &F,
+        chunk: u64,
+        control: &dyn Control,
+    ) -> Result<(), Break> {
+        let (mut at, mut size, mut buffer) = (0, chunk, Vec::new());
+        while !control.stopped() {
+            let end = file.length().min(at + size);
+            let bytes = file
+                .read_at(at..end, &mut buffer)
+                .map_err(|_| Break::of(FaultClass::Read, self.next()))?;
+            let whole = if end == file.length() {
+                bytes
+            } else {
+                whole_lines(bytes)
+            };
+            if !whole.is_empty() || end == file.length() {
+                self.take_all(whole, at)?;
             }
+            at += whole.len() as u64;
+            if end == file.length() {
+                break;
+            }
+            size = if whole.is_empty() { size * 2 } else { chunk };
+        }
+        Ok(())
+    }
+
+    fn take_all(&mut self, text: &[u8], mut at: u64) -> Result<(), Break> {
+        let lines: Vec<&[u8]> = split(text).collect();
+        let read: Vec<_> = lines.par_iter().map(|line| Line::read(line)).collect();
+        for (line, bytes) in read.into_iter().zip(lines) {
+            let end = at + bytes.len() as u64 + 1;
+            self.take(line, at..end)?;
+            self.read += 1;
+            at = end;
         }
         Ok(())
     }
 
     /// Whether the file may end here.
     pub fn check_end(&self) -> Result<(), Break> {
-        let missing = match self.find(true) {
+        let missing = match self.sealed {
             // An id is given by a block, and none has followed.
-            Some(sealed) => Some(sealed),
+            Some((sealed, _)) => Some(sealed),
             // A flow begins with its first event.
-            None if self.events.is_empty() => Some(1),
+            None if self.next() == 1 => Some(1),
             // A block waits for three events behind it: they were cut off.
             None => self.blind_from().map(|_| self.next()),
         };
-        missing.map_or(Ok(()), |n| Err(Break::missing(n)))
+        missing.map_or(Ok(()), |n| Err(Break::of(FaultClass::Missing, n)))
     }
 
     /// The first sealed position whose id cannot be recomputed, since too few events follow it here.
     pub fn blind_from(&self) -> Option<u64> {
         let last = self.blocks.last()?;
-        let known = self.events.len().saturating_sub(3);
-        (!last.line.closes && known < self.sealed()).then_some(known as u64 + 1)
+        let known = (self.next() - 1).saturating_sub(3);
+        (!last.line.closes && known + 1 < self.first()).then_some(known + 1)
     }
 
     /// The events behind the last block, up to one that bears an id.
-    pub fn open_events(&self) -> Range<usize> {
-        self.sealed()..self.find(true).map_or(self.events.len(), |n| n as usize - 1)
+    pub fn tail(&self) -> Option<Stretch> {
+        let mut tail = self.open.clone();
+        if let Some((n, at)) = self.sealed {
+            (tail.events.end, tail.bytes.end) = (n, at);
+        }
+        (!tail.events.is_empty()).then_some(tail)
     }
 
-    fn take(&mut self, line: Result<Line, Option<Kind>>) -> Result<(), Break> {
-        let (begun, ends) = (self.header.is_some(), !self.checkpoints.is_empty());
+    fn take(&mut self, line: Result<Line, Option<Kind>>, bytes: Range<u64>) -> Result<(), Break> {
+        let (begun, ends) = (self.header.is_some(), self.checkpoints.count > 0);
         match line {
-            Ok(Line::Header(header)) if !begun => self.header = Some(header),
-            Ok(Line::Event(n, entry)) if begun && !ends => return self.event(n, entry),
-            Ok(Line::Block(block)) if begun && !ends => return self.block(block),
-            Ok(Line::Checkpoint(note)) if begun => self.checkpoints.push(note),
+            Ok(Line::Header(header)) if !begun => self.begin(header, bytes.end),
+            Ok(Line::Event(n, entry)) if begun && !ends => return self.event(n, &entry, bytes),
+            Ok(Line::Block(block)) if begun && !ends => return self.block(block, bytes.end),
+            Ok(Line::Checkpoint(_)) if begun => self.checkpoints.add(bytes),
             // Of what is wrong with a block the first position is named, as everywhere.
             Ok(Line::Block(_)) | Err(Some(Kind::Block)) => return Err(Break::format(self.first())),
             _ => return Err(Break::format(self.next())),
@@ -136,16 +180,33 @@ impl Lines {
         Ok(())
     }
 
-    fn event(&mut self, n: u64, entry: Entry) -> Result<(), Break> {
+    fn begin(&mut self, header: Header, at: u64) {
+        self.header = Some(header);
+        self.open = Stretch::behind(&self.last, 1, at);
+    }
+
+    fn event(&mut self, n: u64, entry: &Entry, bytes: Range<u64>) -> Result<(), Break> {
         let next = self.next();
         if n != next {
             return Err(Break::position(next, n, next));
         }
-        self.events.push(entry);
+        if entry.sealed {
+            self.sealed.get_or_insert((n, bytes.start));
+        } else {
+            self.unsealed.get_or_insert(n);
+        }
+        self.open.add(bytes.end);
+        for block in self.blocks.iter_mut().rev() {
+            if !block.events.followed_by(n, entry.hash) {
+                break;
+            }
+        }
+        let [_, second, last] = self.last;
+        self.last = [second, last, Some(entry.link())];
         Ok(())
     }
 
-    fn block(&mut self, line: line::Block) -> Result<(), Break> {
+    fn block(&mut self, line: line::Block, end: u64) -> Result<(), Break> {
         let (first, next) = (self.first(), self.next());
         if line.first.0 != first || first == next {
             return Err(Break::position(first, line.first.0, first));
@@ -154,35 +215,47 @@ impl Lines {
         if count != found {
             return Err(Break::position(first + count.min(found), count, found));
         }
-        match self.find(false) {
-            Some(open) => return Err(Break::format(open)),
-            None => self.blocks.push(Block {
-                line,
-                events: self.sealed()..self.events.len(),
-            }),
+        if let Some(open) = self.unsealed {
+            return Err(Break::format(open));
         }
+        self.sealed = None;
+        let events = std::mem::replace(&mut self.open, Stretch::behind(&self.last, next, end));
+        self.blocks.push(Block { line, events });
         Ok(())
-    }
-
-    /// How many events stand in blocks.
-    pub fn sealed(&self) -> usize {
-        self.blocks.last().map_or(0, |block| block.events.end)
     }
 
     /// The position that is read next.
     fn next(&self) -> u64 {
-        self.events.len() as u64 + 1
+        self.open.events.end.max(1)
     }
 
     /// The position with which the next block begins.
     fn first(&self) -> u64 {
-        self.sealed() as u64 + 1
+        self.open.events.start.max(1)
     }
+}
 
-    /// The first event behind the last block that bears an id, or that bears none.
-    fn find(&self, sealed: bool) -> Option<u64> {
-        let behind = self.events.get(self.sealed()..).unwrap_or_default();
-        let at = behind.iter().position(|event| event.sealed == sealed)?;
-        Some(self.first() + at as u64)
+impl Checkpoints {
+    fn add(&mut self, line: Range<u64>) {
+        if self.count == 0 {
+            self.bytes.start = line.start;
+        }
+        self.count += 1;
+        self.bytes.end = line.end;
     }
+}
+
+/// Lines without their ends; the last may have none.
+pub(super) fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.strip_suffix(b"\n")
+        .unwrap_or(text)
+        .split(|byte| *byte == b'\n')
+}
+
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    bytes.get(..end).unwrap_or_default()
 }

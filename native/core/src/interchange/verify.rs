@@ -1,39 +1,46 @@
 //! Verifying an interchange file, with no store at all.
 
-use super::decode::{Instead, Reading};
+use super::reading::{Instead, Pieces, Reading};
 use crate::suite::Digest;
-use crate::verify::{Control, Datum, Expect, Fault, FaultClass, Run, Verdict, verify};
+use crate::verify::{Control, Datum, Expect, Fault, FaultClass, ReadAt, Run, Source, Verdict, verify};
 
 /// Verifies a file: every value in it is recomputed from what it follows from. A null body counts as not shown.
-pub fn verify_file(file: &[u8], control: &dyn Control, max_faults: usize) -> Verdict {
-    let reading = Reading::of(file, control);
-    let mut instead = Instead::default();
-    let mut verdict = reading.verify(&instead, control);
-    // A file has no seams of its own: a false value would drag along what stands beside it. Where the value is named
-    // as false already, the verdict with fewer faults is the one that names it alone.
-    if let Some((_, genesis)) = reading.false_genesis() {
-        instead.genesis = Some(genesis);
-        let other = reading.verify(&instead, control);
-        if other.fault_count < verdict.fault_count {
-            verdict = other;
-        } else {
-            instead.genesis = None;
-        }
-    }
-    instead.hashes = verdict.faults.iter().filter_map(false_hash).collect();
-    if !instead.hashes.is_empty() {
-        let other = reading.verify(&instead, control);
-        if other.fault_count < verdict.fault_count {
-            verdict = other;
-        }
-    }
-    verdict.faults.truncate(max_faults);
-    verdict
+pub fn verify_file<F: ReadAt + ?Sized>(file: &F, control: &dyn Control, max_faults: usize) -> Verdict {
+    Reading::of(file, control).verify(control, max_faults)
 }
 
-impl Reading {
-    fn verify(&self, instead: &Instead, control: &dyn Control) -> Verdict {
-        let pieces = self.pieces(instead);
+impl<F: ReadAt + ?Sized> Reading<'_, F> {
+    /// Verifies the file: every value in it is recomputed from what it follows from. A null body counts as not shown.
+    pub fn verify(&self, control: &dyn Control, max_faults: usize) -> Verdict {
+        let mut instead = Instead::default();
+        let mut verdict = self.verify_with(&instead, control);
+        // A file has no seams of its own: a false value would drag along what stands beside it. Where the value is named
+        // as false already, the verdict with fewer faults is the one that names it alone.
+        if let Some((_, genesis)) = self.false_genesis() {
+            instead.genesis = Some(genesis);
+            let other = self.verify_with(&instead, control);
+            if other.fault_count < verdict.fault_count {
+                verdict = other;
+            } else {
+                instead.genesis = None;
+            }
+        }
+        instead.hashes = verdict.faults.iter().filter_map(false_hash).collect();
+        if !instead.hashes.is_empty() {
+            let other = self.verify_with(&instead, control);
+            if other.fault_count < verdict.fault_count {
+                verdict = other;
+            }
+        }
+        verdict.faults.truncate(max_faults);
+        verdict
+    }
+
+    fn verify_with(&self, instead: &Instead, control: &dyn Control) -> Verdict {
+        let pieces = Pieces {
+            reading: self,
+            instead: instead.clone(),
+        };
         let expect = Expect {
             closed: self.closed(),
             ..Expect::default()
@@ -43,7 +50,7 @@ impl Reading {
             ..Run::whole(self.flow(), 0..pieces.len())
         };
         // None is left out before they are counted.
-        let mut verdict = verify(pieces.as_slice(), &[run], control, usize::MAX);
+        let mut verdict = verify(&pieces, &[run], control, usize::MAX);
         verdict.faults.retain(|fault| !self.explains(fault));
         verdict.faults.extend(self.broken.clone());
         verdict

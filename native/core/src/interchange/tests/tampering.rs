@@ -60,7 +60,7 @@ fn other(key: &str, value: &Value) -> Value {
 #[test]
 fn every_vector_verifies() {
     for (name, file) in vectors() {
-        let verdict = verify_file(&file, &Unwatched, 100);
+        let verdict = verify_file(file.as_slice(), &Unwatched, 100);
         assert_eq!(verdict.faults, [], "{name}");
         let lines = lines_of(&name);
         let count = |key: &str| lines.iter().filter(|line| object(line).contains_key(key)).count() as u64;
