@@ -4,10 +4,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use event_seal_core::suite::Suite;
 use event_seal_core::verify::{Run, Unwatched, verify};
-use flows::{BLOCK, Flow};
+use event_seal_load::{BLOCK, Flow};
 use rayon::ThreadPoolBuilder;
-
-mod flows;
 
 const SUITES: [Suite; 2] = [Suite::Sha256, Suite::Blake3];
 

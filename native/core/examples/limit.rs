@@ -4,22 +4,12 @@
 //!
 //! `lanes` is the core's own bulk hashing, `one_by_one` the sha2 crate, fed one input after the other. For each line read,
 //! everything is hashed once, and a line says how many events a second that were.
-use std::hint::black_box;
 use std::io::{self, BufRead, Error};
 use std::time::Instant;
 
-use event_seal_core::suite::{Digest, Role, Suite, hash, hash_each};
-use rayon::prelude::*;
+use event_seal_core::suite::{Digest, Role, Suite, hash};
+use event_seal_load::{Each, Inputs, lanes};
 use sha2::{Digest as _, Sha256};
-
-/// Events in a block, as the writer seals them by default.
-const BLOCK: usize = 4096;
-const FRAME: usize = 128;
-const LINK: usize = 256;
-const NODE: usize = 64;
-
-/// Hashes each input in a role.
-type Each = Box<dyn Fn(Role, &[&[u8]], &mut Vec<Digest>) + Sync>;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,18 +24,14 @@ fn main() -> io::Result<()> {
     } else {
         one_by_one()
     };
-    let inputs = Inputs::of((24 + body).next_multiple_of(64), events);
+    let inputs = Inputs::of(body, events);
     for line in io::stdin().lock().lines() {
         line?;
         let started = Instant::now();
-        inputs.hash(&each);
+        inputs.hash_all(&each);
         println!("{:.0}", events as f64 / started.elapsed().as_secs_f64());
     }
     Ok(())
-}
-
-fn lanes(suite: Suite) -> Each {
-    Box::new(move |role, inputs, out| hash_each(suite, role, inputs, out))
 }
 
 /// sha2 with the tag's midstate kept.
@@ -71,52 +57,4 @@ fn one_by_one() -> Each {
 fn tagged(role: &str) -> Sha256 {
     let tag = Sha256::digest(format!("event-seal/1 {role}"));
     Sha256::new_with_prefix(tag).chain_update(tag)
-}
-
-struct Inputs {
-    salted: usize,
-    bodies: Vec<u8>,
-    frames: Vec<u8>,
-    links: Vec<u8>,
-}
-
-impl Inputs {
-    fn of(salted: usize, events: usize) -> Inputs {
-        let bytes = |length: usize| (0..events * length).map(|at| (at % 251) as u8).collect();
-        Inputs {
-            salted,
-            bodies: bytes(salted),
-            frames: bytes(FRAME),
-            links: bytes(LINK),
-        }
-    }
-
-    fn hash(&self, each: &Each) {
-        let blocks = self.bodies.par_chunks(BLOCK * self.salted);
-        let blocks = blocks.zip(self.frames.par_chunks(BLOCK * FRAME));
-        let blocks = blocks.zip(self.links.par_chunks(BLOCK * LINK));
-        blocks.for_each(|((bodies, frames), links)| {
-            black_box(digests(each, Role::Body, bodies, self.salted));
-            black_box(digests(each, Role::Event, frames, FRAME));
-            black_box(root(each, digests(each, Role::Link, links, LINK)));
-        });
-    }
-}
-
-fn digests(each: &Each, role: Role, bytes: &[u8], length: usize) -> Vec<Digest> {
-    let inputs: Vec<&[u8]> = bytes.chunks_exact(length).collect();
-    let mut digests = Vec::with_capacity(inputs.len());
-    each(role, &inputs, &mut digests);
-    digests
-}
-
-/// The Merkle root over a block's ids, level by level.
-fn root(each: &Each, mut level: Vec<Digest>) -> Vec<Digest> {
-    while level.len() > 1 {
-        let (pairs, odd) = level.split_at(level.len() / 2 * 2);
-        let mut above = digests(each, Role::Node, pairs.as_flattened(), NODE);
-        above.extend_from_slice(odd);
-        level = above;
-    }
-    level
 }

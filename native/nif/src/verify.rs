@@ -7,11 +7,11 @@ use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
     Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
+use event_seal_files::File;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustler::env::SavedTerm;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, OwnedEnv, Resource, ResourceArc, Term};
 use std::collections::HashMap;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -45,24 +45,10 @@ fn pool(threads: usize, max_rate: Option<(u64, Atom)>) -> NifResult<ResourceArc<
 enum Piece<'a> {
     Bytes(&'a [u8]),
     Range {
-        file: Option<Arc<Opened>>,
+        file: Option<Arc<File>>,
         offset: u64,
         length: usize,
     },
-}
-
-/// A file, and how long it was when it was opened.
-struct Opened {
-    file: File,
-    length: u64,
-}
-
-impl Opened {
-    fn at(path: &str) -> Option<Opened> {
-        let file = File::open(path).ok()?;
-        let length = file.metadata().ok()?.len();
-        Some(Opened { file, length })
-    }
 }
 
 struct Pieces<'a, 'w> {
@@ -91,60 +77,14 @@ impl Source for Pieces<'_, '_> {
                 offset,
                 length,
             }) => {
-                // No more is asked for than the file can hold, whatever the caller says.
-                if offset
-                    .checked_add(*length as u64)
-                    .is_none_or(|end| end > file.length)
-                {
-                    return Err(ReadFault);
-                }
-                self.read_range(&file.file, *offset, *length, buffer)?;
-                Ok(buffer)
+                let end = offset.checked_add(*length as u64).ok_or(ReadFault)?;
+                let wanted = || !self.watch.stopped();
+                file.read_while(*offset..end, buffer, wanted)
+                    .map_err(|_| ReadFault)
             }
             _ => Err(ReadFault),
         }
     }
-}
-
-/// So much is read between two looks at whether it is still wanted.
-const STRETCH: usize = 4 << 20;
-
-impl Pieces<'_, '_> {
-    fn read_range(
-        &self,
-        file: &File,
-        offset: u64,
-        length: usize,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), ReadFault> {
-        buffer.truncate(length);
-        buffer.reserve_exact(length - buffer.len());
-        for at in (0..length).step_by(STRETCH) {
-            let end = length.min(at + STRETCH);
-            buffer.resize(end.max(buffer.len()), 0);
-            let room = buffer.get_mut(at..end).filter(|_| !self.watch.stopped());
-            read_exact_at(file, room.ok_or(ReadFault)?, offset + at as u64).map_err(|_| ReadFault)?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
-    while !buffer.is_empty() {
-        let read = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
-        if read == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        buffer = buffer.get_mut(read..).unwrap_or_default();
-        offset += read as u64;
-    }
-    Ok(())
 }
 
 /// What a flow's keeper knows of it: last fixed position, last position, closed.
@@ -191,20 +131,20 @@ fn read_flows<'a, 'w>(
 /// The files opened so far. Pieces that follow each other mostly lie in one.
 #[derive(Default)]
 struct Files<'a> {
-    all: HashMap<&'a str, Option<Arc<Opened>>>,
-    last: Option<(&'a str, Option<Arc<Opened>>)>,
+    all: HashMap<&'a str, Option<Arc<File>>>,
+    last: Option<(&'a str, Option<Arc<File>>)>,
 }
 
 impl<'a> Files<'a> {
     /// A file that cannot be opened is a fault of its pieces, not of the call.
-    fn open(&mut self, path: &'a str) -> Option<Arc<Opened>> {
+    fn open(&mut self, path: &'a str) -> Option<Arc<File>> {
         match &self.last {
             Some((last, file)) if *last == path => file.clone(),
             _ => {
                 let file = self
                     .all
                     .entry(path)
-                    .or_insert_with(|| Opened::at(path).map(Arc::new));
+                    .or_insert_with(|| File::open(path).ok().map(Arc::new));
                 self.last = Some((path, file.clone()));
                 file.clone()
             }

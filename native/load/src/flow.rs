@@ -1,4 +1,4 @@
-//! Closed flows for the benchmarks: events with bodies of one length, settled and sealed.
+//! Closed flows: events with bodies of one length, settled and sealed.
 use event_seal_core::block::{Container, Entry, Sealing, seal};
 use event_seal_core::chain::{Links, SettledEvent, settle};
 use event_seal_core::event::{CLOSE, Event, Where, commitment, salted_body};
@@ -17,6 +17,7 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// A flow of so many events with bodies of so many bytes.
     pub fn new(suite: Suite, flow: &str, count: usize, body: usize) -> Flow {
         let genesis = Genesis::new(suite, 0, [0; 16], flow).expect("a flow");
         let bodies: Vec<Vec<u8>> = (0..count)
@@ -37,6 +38,7 @@ impl Flow {
         }
     }
 
+    /// All of it, sealed.
     pub fn blocks(&self) -> Vec<Vec<u8>> {
         let mut blocks: Vec<Vec<u8>> = Vec::new();
         for first in (0..self.events.len()).step_by(BLOCK) {

@@ -1,0 +1,103 @@
+//! The kinds of files that are known, by how they begin.
+
+mod containers;
+mod interchange;
+
+use crate::opened::Opened;
+use crate::screen::plain;
+use crate::show::Printer;
+use event_seal_core::verify::Verdict;
+use serde::Serialize;
+use std::io;
+
+/// A kind of file: how it is told from others, and what can be done with it. A new one needs a line in `KINDS`.
+pub struct Kind {
+    /// Its name in reports.
+    pub name: &'static str,
+    /// What to look for, for whoever has another file.
+    pub allowed: &'static str,
+    /// Whether a file that begins so is of this kind, or of which version if that is not known.
+    claims: fn(&[u8]) -> Option<Claim>,
+    /// How often a verification reads the file.
+    pub passes: u64,
+    pub verify: fn(&Opened) -> Checked,
+    pub show: fn(&Opened, &mut Printer<'_>) -> io::Result<()>,
+}
+
+/// All kinds.
+static KINDS: [Kind; 2] = [interchange::KIND, containers::KIND];
+
+enum Claim {
+    Known,
+    OtherVersion(String),
+}
+
+/// What came of verifying a file.
+pub struct Checked {
+    /// The flow's id, as far as the file says.
+    pub flow: String,
+    pub verdict: Verdict,
+    /// Part of a flow: nothing is said of what stands before and behind.
+    pub part: bool,
+    pub signature: Signature,
+    /// The line with which the file stops to be one.
+    pub broken_line: Option<u64>,
+}
+
+/// What a file's signatures say of who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signature {
+    /// There are none.
+    None,
+    /// There are some, and they were not checked.
+    NotChecked,
+}
+
+/// More faults of a file are counted, but not kept.
+const MAX_FAULTS: usize = 1_000;
+
+/// Long enough for any first line of a file that is known.
+const BEGINNING: u64 = 16 * 1024;
+
+/// A file's kind, or why it has none.
+pub fn recognise(file: &Opened) -> io::Result<Result<&'static Kind, String>> {
+    let beginning = file.beginning(BEGINNING)?;
+    let claims = KINDS
+        .iter()
+        .filter_map(|kind| Some((kind, (kind.claims)(&beginning)?)));
+    Ok(match claims.into_iter().next() {
+        Some((kind, Claim::Known)) => Ok(kind),
+        Some((kind, Claim::OtherVersion(version))) => Err(format!(
+            "version {} of the {} format is not known; version 1 is",
+            plain(&version),
+            kind.name
+        )),
+        None => Err(unknown(&beginning)),
+    })
+}
+
+fn unknown(beginning: &[u8]) -> String {
+    let found = match (interchange::format_of(beginning), beginning) {
+        (Some(format), _) => format!("its first line says format \"{}\"", plain(&format)),
+        (None, []) => "it is empty".to_owned(),
+        (None, _) => format!("it begins with {}", first_bytes(beginning)),
+    };
+    let allowed: Vec<&str> = KINDS.iter().map(|kind| kind.allowed).collect();
+    format!(
+        "no file that is known: {found}. Known are {}",
+        allowed.join(" and ")
+    )
+}
+
+fn first_bytes(beginning: &[u8]) -> String {
+    let first = beginning.get(..12).unwrap_or(beginning);
+    if first
+        .iter()
+        .all(|byte| (b' '..=b'~').contains(byte) || b"\t\r\n".contains(byte))
+    {
+        return format!("\"{}\"", first.escape_ascii());
+    }
+    let hex: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("the bytes {}", hex.join(" "))
+}

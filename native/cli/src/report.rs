@@ -1,0 +1,184 @@
+//! What `event-seal verify` prints.
+
+use crate::Status;
+use crate::kinds::{Checked, Signature};
+use crate::screen::{Colour, coloured, plain};
+use crate::verify::{Outcome, Report};
+use event_seal_core::verify::{Datum, Fault, Verdict};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// The report on one file.
+pub fn file(report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
+    let path = plain(&report.path.to_string_lossy());
+    match &report.outcome {
+        Outcome::Checked(_, checked) => checked_file(&path, checked, report.took, out),
+        Outcome::Unknown(why) => writeln!(
+            out,
+            "{}",
+            coloured(&format!("NOT VERIFIED {path}: {why}."), Colour::Bad)
+        ),
+        Outcome::Unreadable(why) => {
+            out.flush()?;
+            eprintln!("event-seal: {path} could not be read: {why}");
+            Ok(())
+        }
+    }
+}
+
+/// The report on all files together.
+pub fn end(statuses: &[Status], out: &mut impl Write) -> io::Result<()> {
+    let count = |status| statuses.iter().filter(|own| **own == status).count();
+    let text = format!(
+        "{} files: {} verified, {} not, {} could not be read.",
+        statuses.len(),
+        count(Status::Verified),
+        count(Status::Not),
+        count(Status::CouldNot)
+    );
+    let good = count(Status::Verified) == statuses.len();
+    writeln!(
+        out,
+        "{}",
+        coloured(&text, if good { Colour::Good } else { Colour::Bad })
+    )
+}
+
+fn checked_file(path: &str, checked: &Checked, took: Duration, out: &mut impl Write) -> io::Result<()> {
+    let verdict = &checked.verdict;
+    writeln!(out, "Verified {path}{}.", speed(took, verdict.events))?;
+    writeln!(
+        out,
+        "  {}, {}, {}: {} fixed, {} provisional",
+        count(verdict.flows, "flow"),
+        count(verdict.blocks, "block"),
+        count(verdict.events, "event"),
+        number(verdict.fixed),
+        number(verdict.provisional)
+    )?;
+    let bodies = if verdict.bodies_verified == 1 {
+        "body"
+    } else {
+        "bodies"
+    };
+    let (shown, hidden) = (number(verdict.bodies_verified), number(verdict.bodies_not_shown));
+    writeln!(out, "  {shown} {bodies} verified, {hidden} not shown")?;
+    if checked.part {
+        writeln!(
+            out,
+            "  part of a flow: of what stands before and behind it nothing is said"
+        )?;
+    }
+    faults(checked, out)?;
+    writeln!(out, "{}", coloured(&signature(checked), Colour::Caution))
+}
+
+/// What a file shows beyond that it agrees with itself.
+fn signature(checked: &Checked) -> String {
+    let signed = match checked.signature {
+        Signature::None => "Unsigned",
+        Signature::NotChecked => "Signatures not checked",
+    };
+    match checked.verdict.fault_count {
+        0 => format!(
+            "{signed}: the file agrees with itself; that does not show who made it, or that it was not made anew."
+        ),
+        _ => format!("{signed}: nothing here shows who made the file."),
+    }
+}
+
+fn faults(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
+    let verdict = &checked.verdict;
+    if verdict.fault_count == 0 {
+        return writeln!(out, "{}", no_fault(verdict));
+    }
+    let heading = format!("{}:", count(verdict.fault_count, "FAULT"));
+    writeln!(out, "{}", coloured(&heading, Colour::Bad))?;
+    verdict.faults.iter().try_for_each(|found| fault(found, out))?;
+    let left = verdict.fault_count - verdict.faults.len() as u64;
+    if left > 0 {
+        writeln!(out, "  … and {} more faults", number(left))?;
+    }
+    match checked.broken_line {
+        Some(line) => writeln!(
+            out,
+            "  what stands from line {} on was not verified",
+            number(line)
+        ),
+        None => Ok(()),
+    }
+}
+
+fn no_fault(verdict: &Verdict) -> String {
+    match verdict.events {
+        0 => coloured("There was nothing to verify.", Colour::Bad),
+        _ => coloured(
+            "No fault: every value that was read is what was sealed.",
+            Colour::Good,
+        ),
+    }
+}
+
+fn fault(fault: &Fault, out: &mut impl Write) -> io::Result<()> {
+    let flow = match fault.flow.as_str() {
+        "" => "unknown flow".to_owned(),
+        flow => plain(flow),
+    };
+    let block = fault
+        .block
+        .map_or(String::new(), |height| format!(", block {height}"));
+    writeln!(
+        out,
+        "  {flow}, position {}{block}: {}",
+        fault.position,
+        fault.class.name()
+    )?;
+    writeln!(out, "    recorded    {}", datum(&fault.recorded))?;
+    writeln!(out, "    recomputed  {}", datum(&fault.recomputed))
+}
+
+fn datum(datum: &Datum) -> String {
+    match datum {
+        Datum::None => "nothing".to_owned(),
+        Datum::Digest(digest) => hex(digest),
+        Datum::Integer(integer) => integer.to_string(),
+    }
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn speed(took: Duration, events: u64) -> String {
+    let seconds = took.as_secs_f64();
+    let rate = match took.as_micros() {
+        0 => String::new(),
+        _ => format!(" ({} events/s)", number((events as f64 / seconds) as u64)),
+    };
+    format!(" in {seconds:.2} s{rate}")
+}
+
+fn count(count: u64, one: &str) -> String {
+    let many = if count == 1 {
+        ""
+    } else if one == "FAULT" {
+        "S"
+    } else {
+        "s"
+    };
+    format!("{} {one}{many}", number(count))
+}
+
+/// 1234567 as 1,234,567.
+pub fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
