@@ -186,8 +186,29 @@ fn consistency_paths_are_those_of_the_recursion_and_nothing_else_passes() {
             if old < new {
                 assert!(!extends(tree(old), tree(new), &path), "{old} {new}");
             }
+            for other in (old.max(1)..90).filter(|other| nodes(old, *other) != path.len()) {
+                assert!(
+                    !extends((other, tree(new).1), tree(old), &path),
+                    "{old} {new} as {other}"
+                );
+            }
         }
     }
+}
+
+/// How many nodes a consistency path has: one for each split, and the old tree's last part unless it is the whole old tree.
+fn nodes(old: u64, new: u64) -> usize {
+    let (mut old, mut new, mut whole, mut count) = (old, new, true, 0);
+    while 0 < old && old < new {
+        let split = new.next_power_of_two() / 2;
+        if old <= split {
+            new = split;
+        } else {
+            (old, new, whole) = (old - split, new - split, false);
+        }
+        count += 1;
+    }
+    count + usize::from(!whole)
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn a_block_that_breaks_the_format_proves_nothing_though_it_was_logged() {
     let flow = clinic::flow(Suite::Blake3, &[1, 2, 3, 4, 5, 6, 7, 8], true, 3);
     let pieces = flow.pack(&[5, 3]);
     type Case = (&'static str, usize, u64, fn(&mut Open));
-    let table: [Case; 8] = [
+    let table: [Case; 9] = [
         ("height", 0, 2, |open| open.header.height = 1),
         ("height", 1, 6, |open| {
             open.header.height = 0;
@@ -238,6 +238,13 @@ fn a_block_that_breaks_the_format_proves_nothing_though_it_was_logged() {
         ("when_range", 1, 8, |open| open.header.when_max = 6),
         ("close", 1, 8, |open| open.header.closes = false),
         ("close", 0, 5, |open| open.header.closes = true),
+        ("close", 1, 8, |open| {
+            let gone = open.events.remove(0).provisional;
+            let [_, second, last] = open.seams.ids;
+            open.seams.ids = [second, last, gone];
+            open.header.first += 1;
+            open.header.count -= 1;
+        }),
         ("seam", 1, 7, |open| open.header.previous = open.header.genesis),
     ];
     for (rule, piece, n, change) in table {
