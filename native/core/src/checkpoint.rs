@@ -2,6 +2,7 @@
 use crate::log::{SIZE_MAX, empty_root};
 use crate::note::{Note, Purpose, Signer, VerifierKey};
 use crate::suite::Digest;
+use crate::wire::lines::Lines;
 use crate::wire::text::{decimal, from_base64, to_base64};
 use crate::wire::{Malformed, has_control};
 
@@ -44,32 +45,30 @@ impl<'a> Checkpoint<'a> {
 
     /// Reads a note's text. Lines behind the root are signed with it and say nothing here.
     pub fn parse(text: &'a str) -> Result<Checkpoint<'a>, Malformed> {
-        let mut at = 0;
-        let mut lines = text.split_inclusive('\n').map(|line| {
-            let start = at;
-            at += line.len();
-            (start, line.strip_suffix('\n').unwrap_or_default())
-        });
-        let mut field = |what| match lines.next() {
-            Some((at, line)) if !line.is_empty() && !has_control(line) => Ok((at, line)),
-            Some((at, _)) => Err(Malformed::new(at, what)),
-            None => Err(Malformed::new(text.len(), what)),
-        };
-        let (_, origin) = field("origin")?;
-        let (size_at, size) = field("size")?;
-        let (root_at, root) = field("root")?;
-        let size = decimal(size).filter(|size| *size <= SIZE_MAX);
-        let size = size.ok_or(Malformed::new(size_at, "size"))?;
-        let root = from_base64(root).and_then(|root| root.try_into().ok());
-        let root: Digest = root.ok_or(Malformed::new(root_at, "root"))?;
-        if size == 0 && root != empty_root() {
-            return Err(Malformed::new(root_at, "root"));
+        let mut lines = Lines::new(text);
+        let origin = lines.line_as("origin", plain)?;
+        let size = lines.line_as("size", |line| decimal(line).filter(|size| *size <= SIZE_MAX))?;
+        let root = lines.line_as("root", |line| {
+            from_base64(line)?
+                .try_into()
+                .ok()
+                .filter(|root| may_be(size, root))
+        })?;
+        while !lines.rest().is_empty() {
+            lines.line_as("extension", plain)?;
         }
-        match lines.find(|(_, line)| line.is_empty() || has_control(line)) {
-            Some((at, _)) => Err(Malformed::new(at, "extension")),
-            None => Ok(Checkpoint { origin, size, root }),
-        }
+        Ok(Checkpoint { origin, size, root })
     }
+}
+
+/// A line that says something and holds no control character.
+fn plain(line: &str) -> Option<&str> {
+    (!line.is_empty() && !has_control(line)).then_some(line)
+}
+
+/// Whether a log of this size may have this root: an empty one has that of no leaves.
+fn may_be(size: u64, root: &Digest) -> bool {
+    size > 0 || *root == empty_root()
 }
 
 /// The text of a checkpoint of this log, to be signed by its key.
@@ -77,7 +76,7 @@ pub fn text(key: &VerifierKey, size: u64, root: Digest) -> Result<String, SignEr
     if key.purpose() != Purpose::Log {
         return Err(SignError::Purpose);
     }
-    if size > SIZE_MAX || (size == 0 && root != empty_root()) {
+    if size > SIZE_MAX || !may_be(size, &root) {
         return Err(SignError::Range);
     }
     let origin = key.name();

@@ -6,7 +6,6 @@ use crate::event::{Event, commitment, salted_body};
 use crate::genesis::Genesis;
 use crate::suite::{Digest, Suite};
 
-mod lines;
 mod make;
 mod recompute;
 mod text;

@@ -1,6 +1,7 @@
 //! Reading and writing the bytes of format 1: big-endian integers, texts, zero padding.
 use crate::suite::{Digest, UNIT};
 
+pub(crate) mod lines;
 pub(crate) mod text;
 
 /// Bytes that are not of format 1: at which offset, and what was wrong there.

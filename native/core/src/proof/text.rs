@@ -1,5 +1,4 @@
 //! A proof's lines. FORMAT.md, "Event proof".
-use super::lines::Lines;
 use super::{Content, Proof, count_after, count_before, tlog};
 use crate::block::Header;
 use crate::event::{Event, Invalid, Where};
@@ -7,6 +6,7 @@ use crate::genesis::Genesis;
 use crate::merkle::shape;
 use crate::suite::{Digest, Suite};
 use crate::wire::Malformed;
+use crate::wire::lines::Lines;
 use crate::wire::text::{decimal, from_base64, to_base64, to_hex};
 
 const HEAD: &str = "event-seal/1 proof";

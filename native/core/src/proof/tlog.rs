@@ -1,8 +1,8 @@
 //! C2SP tlog-proofs: where a leaf stands in the log, its path, and a checkpoint. FORMAT.md, "Log proof".
-use super::lines::Lines;
 use crate::log::SIZE_MAX;
 use crate::suite::Digest;
 use crate::wire::Malformed;
+use crate::wire::lines::Lines;
 use crate::wire::text::{decimal, from_base64, to_base64};
 
 const HEAD: &str = "c2sp.org/tlog-proof@v1";
@@ -43,17 +43,14 @@ impl<'a> Proof<'a> {
 /// The lines up to the empty one.
 fn path(lines: &mut Lines<'_>) -> Result<Vec<Digest>, Malformed> {
     let mut path = Vec::new();
-    loop {
-        let at = lines.at();
-        match lines.line("log path")? {
-            "" => return Ok(path),
-            _ if path.len() == u64::BITS as usize => return Err(Malformed::new(at, "log path")),
-            line => {
-                let node = from_base64(line).and_then(|node| node.try_into().ok());
-                path.push(node.ok_or(Malformed::new(at, "log path"))?);
-            }
+    while !lines.rest().starts_with('\n') {
+        if path.len() == u64::BITS as usize {
+            return lines.fail("log path");
         }
+        path.push(lines.line_as("log path", |line| from_base64(line)?.try_into().ok())?);
     }
+    lines.exactly("", "log path")?;
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Lines of a key, a space and a value that is not empty.
-use crate::wire::Malformed;
-use crate::wire::text::{decimal, from_hex};
+//! Reading a text line by line, strictly. Some lines are a key, one space and a value that is not empty.
+use super::Malformed;
+use super::text::{decimal, from_hex};
 
 /// Reads forward, line by line.
 pub(crate) struct Lines<'a> {
@@ -36,14 +36,19 @@ impl<'a> Lines<'a> {
         Ok(line)
     }
 
-    /// The next line is this one.
-    pub(crate) fn exactly(&mut self, line: &str, what: &'static str) -> Result<(), Malformed> {
+    /// The next line, read by a function that knows only one way to write it.
+    pub(crate) fn line_as<T>(
+        &mut self,
+        what: &'static str,
+        read: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Result<T, Malformed> {
         let at = self.at;
-        if self.line(what)? == line {
-            Ok(())
-        } else {
-            Err(Malformed::new(at, what))
-        }
+        read(self.line(what)?).ok_or(Malformed::new(at, what))
+    }
+
+    /// The next line is this one.
+    pub(crate) fn exactly(&mut self, expected: &str, what: &'static str) -> Result<(), Malformed> {
+        self.line_as(what, |line| (line == expected).then_some(()))
     }
 
     /// The value of the next line, if that has this key.
@@ -68,7 +73,7 @@ impl<'a> Lines<'a> {
         self.if_any(key)?.ok_or(Malformed::new(at, key))
     }
 
-    /// The value, read by a function that knows only one way to write it.
+    /// The value, read likewise.
     pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
