@@ -7,7 +7,7 @@ use crate::wire::{Malformed, has_control};
 mod key;
 mod sign;
 
-pub use key::{KeyError, Purpose, VerifierKey};
+pub use key::{KeyError, NAME_MAX, Purpose, VerifierKey};
 pub use sign::Signer;
 
 /// Greatest length of a note, in bytes.

@@ -7,6 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::{Signature, is_name};
 use crate::wire::text::{from_base64, from_hex, to_base64, to_hex};
 
+/// Greatest length of a key's name, in bytes.
+pub const NAME_MAX: usize = 255;
+
 /// What a key is for. One key serves one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -36,7 +39,7 @@ impl Purpose {
 pub enum KeyError {
     /// It is not `name+id+key`, in the one way to write it.
     Format,
-    /// The name is empty or holds a space, a plus or a control character.
+    /// The name is empty, too long, or holds a space, a plus or a control character.
     Name,
     /// A signature type that is not used here.
     Type,
@@ -58,7 +61,7 @@ pub struct VerifierKey {
 impl VerifierKey {
     /// The key of this name and purpose.
     pub fn new(name: &str, purpose: Purpose, public: &[u8; 32]) -> Result<VerifierKey, KeyError> {
-        if !is_name(name) {
+        if !is_name(name) || name.len() > NAME_MAX {
             return Err(KeyError::Name);
         }
         let key = VerifyingKey::from_bytes(public).map_err(|_| KeyError::Point)?;
@@ -214,9 +217,16 @@ mod tests {
         assert_eq!(parse(&of(2, 32)), KeyError::Type);
         assert_eq!(parse(&of(6, 1312)), KeyError::Type);
         assert_eq!(parse(&of(1, 33)), KeyError::Format);
+        let longest = "n".repeat(NAME_MAX);
+        let public = *key(Purpose::Log).public();
+        assert!(VerifierKey::new(&longest, Purpose::Log, &public).is_ok());
+        assert_eq!(
+            VerifierKey::new(&(longest + "n"), Purpose::Log, &public),
+            Err(KeyError::Name)
+        );
         for name in ["", "a b", "a\u{2003}b", "a\nb", "a+b", "\u{85}"] {
             assert_eq!(
-                VerifierKey::new(name, Purpose::Log, &[7; 32]),
+                VerifierKey::new(name, Purpose::Log, &public),
                 Err(KeyError::Name),
                 "{name}"
             );
