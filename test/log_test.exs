@@ -254,7 +254,10 @@ defmodule EventSeal.LogTest do
       start(context)
       append(context.name, "patient/1", 1)
       {:ok, _} = EventSeal.checkpoint(context.name)
-      [_, _, secret] = context.path |> File.read!() |> String.trim() |> String.split("+") |> Enum.take(-3)
+
+      ["PRIVATE", "KEY", _name, _id, secret] =
+        context.path |> File.read!() |> String.trim() |> String.split("+", parts: 5)
+
       <<_purpose, seed::binary>> = Base.decode64!(secret)
       log = Module.concat(context.name, "Log")
       shown = inspect({:sys.get_state(log), :sys.get_status(log), Process.info(Process.whereis(log))}, limit: :infinity)

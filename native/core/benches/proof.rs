@@ -8,10 +8,7 @@ use event_seal_core::log::{Frontier, Leaf, Plan, leaf_hash};
 use event_seal_core::note::{Note, Purpose, Signer};
 use event_seal_core::proof::{Logged, make, verify};
 use event_seal_core::suite::{Digest, Suite};
-use flows::{BLOCK, Flow};
-
-mod flows;
-
+use event_seal_load::{BLOCK, Flow};
 const LEAVES: u64 = 1_000_000;
 
 struct Log {
