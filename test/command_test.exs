@@ -13,6 +13,44 @@ defmodule EventSeal.CommandTest do
   @moduletag :tmp_dir
   @sample "samples/movements.jsonl"
 
+  describe "keys, checkpoints and proofs" do
+    test "a key is made, a checkpoint and a proof are written, and the key checks both", %{tmp_dir: dir} do
+      [key, store, checkpoint, proof] = paths(dir, ~w(log.key store checkpoint proof))
+      assert {0, text} = command(:keygen, ["--name", "clinic.example/log", "--out", key])
+      verifier = text |> String.split("\n", trim: true) |> List.last()
+      assert verifier =~ ~r"^clinic\.example/log\+[0-9a-f]{8}\+\S{44}$"
+      refute File.read!(key) =~ verifier
+
+      name = :"host_#{System.unique_integer([:positive])}"
+      disk = {EventSeal.Store.Disk, dir: store}
+      checkpoints = [signer: {EventSeal.Signer.File, key}, every: :infinity]
+      {:ok, host} = EventSeal.start_link(name: name, store: disk, pool_window: 0, checkpoints: checkpoints)
+      {:ok, _} = EventSeal.append_many(name, for(n <- 1..5, do: {"patient/1", %{when: n, kind: "vital", body: "37"}}))
+      {:ok, 2} = EventSeal.seal(name, "patient/1")
+      assert {2, text} = command(:checkpoint, ["--dir", store, "--out", checkpoint])
+      assert text =~ "no checkpoint was signed yet"
+      {:ok, %{note: note}} = EventSeal.checkpoint(name)
+
+      # Beside the host, which goes on.
+      assert {0, text} = command(:checkpoint, ["--dir", store, "--out", checkpoint])
+      assert text =~ "2 leaves" and text =~ verifier
+      assert File.read!(checkpoint) == note
+      prove = ["--dir", store, "--flow", "patient/1", "--out", proof]
+      assert {0, text} = command(:prove, prove ++ ["--n", "2", "--disclose"])
+      assert text =~ "position 2, with its body"
+      Supervisor.stop(host)
+
+      assert {:ok, %{event: %{n: 2, body: "37"}}} = EventSeal.Proof.verify(File.read!(proof), key: verifier)
+      assert {2, text} = command(:prove, prove ++ ["--n", "1"])
+      assert text =~ "file already exists"
+      assert {2, text} = command(:prove, ["--dir", store, "--flow", "patient/1", "--out", proof <> "3", "--n", "3"])
+      assert text =~ "no event is fixed at this position"
+      assert {2, text} = command(:keygen, ["--name", "clinic.example/log", "--out", key])
+      assert text =~ "file already exists"
+      assert {2, _usage} = command(:prove, ["--dir", store])
+    end
+  end
+
   describe "the sample hospital" do
     test "imports, verifies, exports and verifies again; nothing is lost, moved or doubled", %{tmp_dir: dir} do
       [store, out] = paths(dir, ~w(store out))

@@ -1,7 +1,8 @@
 defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
-  `mix event_seal.head` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
+  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove` and
+  `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -9,7 +10,8 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Doctor, Error, Export, Heads, Import, Interchange, Store, Verdict, Verifier}
+  alias EventSeal.{Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Proof, Signer, Store}
+  alias EventSeal.{Verdict, Verifier}
   alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
@@ -87,6 +89,52 @@ defmodule EventSeal.Command do
     end
   end
 
+  @doc "`--name NAME --out FILE [--witness]`: see `EventSeal.Signer.File`."
+  @spec keygen([String.t()]) :: status
+  def keygen(args) do
+    run("keygen --name NAME --out FILE [--witness]", args, [name: :string, out: :string, witness: :boolean], fn
+      %{name: name, out: out} = opts, [] ->
+        with {:ok, key} <- Signer.File.generate(out, name, if(opts[:witness], do: :witness, else: :log)) do
+          Report.key(key, out)
+          0
+        end
+
+      _opts, _files ->
+        :usage
+    end)
+  end
+
+  @doc "`--dir DIR [--archive DIR] --out FILE`: writes the last checkpoint that was signed; see `EventSeal.Checkpoint`."
+  @spec checkpoint([String.t()]) :: status
+  def checkpoint(args) do
+    run("checkpoint --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
+      %{dir: _, out: out} = opts, [] ->
+        with_reader(disk(opts), fn store ->
+          with {:ok, checkpoint} <- signed(store), :ok <- write(out, checkpoint.note) do
+            Report.checkpoint(checkpoint, out)
+            0
+          end
+        end)
+
+      _opts, _files ->
+        :usage
+    end)
+  end
+
+  @doc "`--dir DIR [--archive DIR] --flow FLOW --n N [--disclose] --out FILE`: see `EventSeal.prove/4`."
+  @spec prove([String.t()]) :: status
+  def prove(args) do
+    run(
+      "prove --dir DIR [--archive DIR] --flow FLOW --n N [--disclose] --out FILE",
+      args,
+      [dir: :string, archive: :string, flow: :string, n: :integer, disclose: :boolean, out: :string],
+      fn
+        %{dir: _, flow: flow, n: n, out: out} = opts, [] -> prove(disk(opts), flow, n, opts[:disclose] || false, out)
+        _opts, _files -> :usage
+      end
+    )
+  end
+
   @doc "`--dir DIR [--archive DIR] [--out NEW]`: see `EventSeal.Doctor`."
   @spec doctor([String.t()]) :: status
   def doctor(args) do
@@ -96,7 +144,7 @@ defmodule EventSeal.Command do
     end)
   end
 
-  # `--dir` is the one option that every command has, so a list of repeated options is only ever `--file`.
+  # A list of repeated options is only ever `--file`.
   defp run(usage, args, switches, fun) do
     with {:ok, opts, rest} <- parse(args, switches),
          {:ok, _started} <- Application.ensure_all_started(:event_seal),
@@ -156,6 +204,29 @@ defmodule EventSeal.Command do
     with_reader(disk, fn store ->
       verdict(Verifier.run(store, [head: head, progress: Report.progress()] ++ rate), disk[:dir])
     end)
+  end
+
+  defp prove(disk, flow, n, disclose, out) do
+    with_reader(disk, fn store ->
+      with {:ok, checkpoint} <- signed(store),
+           {:ok, tree} <- Log.Tree.open(store),
+           {:ok, text} <- Proof.make(store, tree, checkpoint, flow, n, disclose),
+           :ok <- write(out, text) do
+        Report.proof(n, disclose, out)
+        0
+      end
+    end)
+  end
+
+  defp signed(store) do
+    with {:ok, nil} <- Checkpoint.last(store),
+         do: {:error, Error.new(:not_found, detail: "no checkpoint was signed yet")}
+  end
+
+  # A file that is there may be the one copy of something.
+  defp write(path, text) do
+    with {:error, reason} <- File.write(path, text, [:exclusive]),
+         do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
   end
 
   defp doctor(disk, nil) do

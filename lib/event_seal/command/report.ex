@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Error, Export, Fault, Import, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Verdict}
 
   @every 100
   @shown 10
@@ -38,6 +38,24 @@ defmodule EventSeal.Command.Report do
 
   @spec head(non_neg_integer, Path.t()) :: :ok
   def head(count, out), do: puts("Wrote the heads of #{count(count, "flow")} to #{out}. Keep it apart from the store.")
+
+  @spec key(String.t(), Path.t()) :: :ok
+  def key(key, out) do
+    puts("Wrote a secret key to #{out}: keep it, and keep it secret. Whoever verifies needs this one:")
+    puts(key)
+  end
+
+  @spec checkpoint(Checkpoint.t(), Path.t()) :: :ok
+  def checkpoint(checkpoint, out) do
+    puts("Wrote the checkpoint of #{count(checkpoint.size, "leaf", "leaves")} to #{out}. Keep it apart from the store.")
+    puts("It is signed by #{checkpoint.key}")
+  end
+
+  @spec proof(pos_integer, boolean, Path.t()) :: :ok
+  def proof(n, disclose, out) do
+    shown = if disclose, do: "with its body", else: "without its body"
+    puts("Wrote the proof of the event at position #{n}, #{shown}, to #{out}.")
+  end
 
   @spec verdict(Verdict.t(), String.t()) :: :ok
   def verdict(%Verdict{} = verdict, what) do
