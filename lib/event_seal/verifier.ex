@@ -174,6 +174,13 @@ defmodule EventSeal.Verifier do
         with {:ok, run, flow} <- sections(run, flow, pieces),
              do: stretch(run, flow, head, {until + 1, to}, height, tail)
       end
+    else
+      # What came before it is checked already.
+      {:error, %Error{reason: reason}} when height >= 0 and reason in @unreadable ->
+        {:ok, fault(run, head.flow, from, :read)}
+
+      {:error, _} = error ->
+        error
     end
   end
 

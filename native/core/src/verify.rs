@@ -25,7 +25,7 @@ pub use fault::{Datum, Fault, FaultClass};
 pub use pace::Pace;
 pub use read_at::ReadAt;
 
-use group::Outcome;
+use group::{Held, Outcome};
 use piece::Context;
 use run::Linking;
 
@@ -159,6 +159,9 @@ pub struct Verdict {
     pub stopped: bool,
 }
 
+/// So many faults are held until their place in the verdict is known: about 10 MB of them.
+const HELD: usize = 1 << 16;
+
 /// Verifies the runs in the current rayon pool. At most `max_faults` faults are kept.
 pub fn verify<S: Source + ?Sized>(
     source: &S,
@@ -166,17 +169,28 @@ pub fn verify<S: Source + ?Sized>(
     control: &dyn Control,
     max_faults: usize,
 ) -> Verdict {
-    let work: Vec<Context> = runs
-        .iter()
-        .flat_map(|run| {
-            run.pieces
-                .clone()
-                .map(move |index| Context::new(run, index, control, max_faults))
-        })
-        .collect();
+    verify_holding(HELD, source, runs, control, max_faults)
+}
+
+/// `verify`, with so many faults held; the verdict is the same.
+pub(crate) fn verify_holding<'r, S: Source + ?Sized>(
+    held: usize,
+    source: &S,
+    runs: &'r [Run],
+    control: &'r dyn Control,
+    max_faults: usize,
+) -> Verdict {
+    let contexts = |run: &'r Run, most| {
+        let context = move |index| Context::new(run, index, control, most);
+        run.pieces.clone().map(context)
+    };
+    let work: Vec<Context> = runs.iter().flat_map(|run| contexts(run, max_faults)).collect();
+    let held = Held::up_to(held);
     let outcomes: Vec<Outcome> = group::cut(source, &work)
         .into_par_iter()
-        .map_init(Vec::new, |buffers, group| group::outcomes(source, group, buffers))
+        .map_init(Vec::new, |buffers, group| {
+            group::outcomes(source, group, &held, buffers)
+        })
         .flatten_iter()
         .collect();
     let mut outcomes = outcomes.into_iter();
@@ -191,16 +205,21 @@ pub fn verify<S: Source + ?Sized>(
                 None => break,
             }
         }
-        let link = || Linking::new(source, run, &pieces, control, max_faults).link();
-        verdict.add(linked.unwrap_or_else(link));
+        let room = max_faults.saturating_sub(verdict.faults.len());
+        if linked.as_ref().is_some_and(|linked| linked.forgotten) && room > 0 {
+            linked = None;
+            let contexts: Vec<Context> = contexts(run, room).collect();
+            pieces = group::check(source, &contexts, &mut Vec::new());
+        }
+        let link = || Linking::new(source, run, &pieces, control, room).link();
+        verdict.add(linked.unwrap_or_else(link), room);
     }
-    verdict.faults.truncate(max_faults);
     verdict.stopped |= control.stopped();
     verdict
 }
 
 impl Verdict {
-    fn add(&mut self, run: run::Linked) {
+    fn add(&mut self, run: run::Linked, room: usize) {
         self.flows += u64::from(run.begun);
         self.stopped |= run.stopped;
         self.blocks += run.counted.blocks;
@@ -211,7 +230,7 @@ impl Verdict {
         self.bodies_not_shown += run.counted.bodies_not_shown;
         self.bytes += run.counted.bytes;
         self.fault_count += run.fault_count;
-        self.faults.extend(run.faults);
+        self.faults.extend(run.faults.into_iter().take(room));
         self.edges.push(run.edge);
     }
 }

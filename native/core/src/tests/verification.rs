@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::clinic::{FLOW, Flow, Open, SEALED_AT, check, flow, named, run, verdict};
 use crate::block::Container;
 use crate::suite::Suite;
-use crate::verify::{Control, Edge, Expect, ReadFault, Run, Source, Unwatched, Verdict, verify};
+use crate::verify::{
+    Control, Edge, Expect, ReadFault, Run, Source, Unwatched, Verdict, verify, verify_holding,
+};
 
 const WHENS: [i64; 12] = [10, 30, 20, 30, 40, 35, 50, 60, 55, 70, 80, 90];
 const LATE: usize = 64;
@@ -53,6 +55,13 @@ fn many_flows_checked_together_have_the_verdicts_of_each_alone() {
         runs.push(Run::whole(FLOW, start..pieces.len()));
     }
     let together = verify(pieces.as_slice(), &runs, &Unwatched, 10_000);
+    for (held, most) in [(0, 10_000), (30, 10_000), (0, 40), (7, 3), (0, 0)] {
+        let mut found = verify_holding(held, pieces.as_slice(), &runs, &Unwatched, most);
+        let lowest = &together.faults[..most.min(together.faults.len())];
+        assert_eq!(found.faults, lowest, "{held} {most}");
+        found.faults = together.faults.clone();
+        assert_eq!(found, together, "{held} {most}");
+    }
     let mut alone = Verdict::default();
     for run in &runs {
         let own = verify(pieces.as_slice(), std::slice::from_ref(run), &Unwatched, 10_000);
@@ -490,6 +499,28 @@ fn many_flows_at_once_keep_their_order() {
         found.bytes,
         pieces.iter().map(|piece| piece.len() as u64).sum::<u64>()
     );
+}
+
+#[test]
+fn faults_that_were_not_held_are_found_again() {
+    let whens: Vec<i64> = (0..700).map(|n| n * 37 % 500).collect();
+    let mut pieces = flow(Suite::Blake3, &whens, false, 1).pack(&[1; 697]);
+    for (i, piece) in pieces.iter_mut().enumerate().filter(|(i, _)| i % 3 == 0) {
+        let at = (i * 997) % piece.len();
+        piece[at] ^= 1;
+    }
+    let runs = [run(pieces.len()), run(2)];
+    let all = verify(pieces.as_slice(), &runs, &Unwatched, 10_000);
+    assert!(all.fault_count > 240);
+    for held in [0, 5, 100] {
+        for most in [0, 1, 7, 150, 10_000] {
+            let mut found = verify_holding(held, pieces.as_slice(), &runs, &Unwatched, most);
+            let lowest = &all.faults[..most.min(all.faults.len())];
+            assert_eq!(found.faults, lowest, "{held} {most}");
+            found.faults = all.faults.clone();
+            assert_eq!(found, all, "{held} {most}");
+        }
+    }
 }
 
 struct Unreadable(Vec<Vec<u8>>, usize);

@@ -169,7 +169,10 @@ pub(super) struct Found {
 pub(super) struct Faults {
     list: Vec<Found>,
     count: u64,
+    /// A bit for each class that there is.
+    classes: u32,
     most: usize,
+    forgotten: bool,
 }
 
 impl Faults {
@@ -177,12 +180,15 @@ impl Faults {
         Faults {
             list: Vec::new(),
             count: 0,
+            classes: 0,
             most,
+            forgotten: false,
         }
     }
 
     pub fn push(&mut self, found: Found) {
         self.count += 1;
+        self.classes |= 1 << found.class as u32;
         self.list.push(found);
         if self.list.len() >= self.most.saturating_mul(2).saturating_add(1024) {
             self.keep_lowest();
@@ -200,6 +206,7 @@ impl Faults {
             });
         }
         self.count += dropped;
+        self.classes |= other.classes;
     }
 
     pub fn count(&self) -> u64 {
@@ -207,7 +214,28 @@ impl Faults {
     }
 
     pub fn has(&self, class: FaultClass) -> bool {
-        self.list.iter().any(|found| found.class == class)
+        self.classes & (1 << class as u32) != 0
+    }
+
+    /// How many are kept.
+    pub fn kept(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Keeps their number and classes alone.
+    pub fn forget(&mut self) {
+        self.list = Vec::new();
+        self.forgotten = true;
+    }
+
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten
+    }
+
+    /// Whether none that lies there or behind can be among the lowest.
+    pub fn is_full_before(&self, position: u64) -> bool {
+        let before = self.list.iter().filter(|found| found.at < position);
+        before.count() >= self.most
     }
 
     pub fn into_sorted(mut self) -> Vec<Found> {

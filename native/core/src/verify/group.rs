@@ -1,5 +1,6 @@
 //! Containers checked together: small ones fill the lanes between them, a great one by itself.
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -48,6 +49,7 @@ pub(super) enum Outcome {
 pub(super) fn outcomes<S: Source + ?Sized>(
     source: &S,
     group: &[Context<'_>],
+    held: &Held,
     buffers: &mut Vec<Vec<u8>>,
 ) -> Vec<Outcome> {
     let mut pieces = check(source, group, buffers).into_iter();
@@ -63,7 +65,41 @@ pub(super) fn outcomes<S: Source + ?Sized>(
             _ => outcomes.extend(pieces.map(Outcome::Piece)),
         }
     }
+    outcomes.iter_mut().for_each(|outcome| held.hold(outcome));
     outcomes
+}
+
+/// How many faults may still wait until all that stands before them is known. More are forgotten, and looked for again
+/// if the verdict has room for them: memory is bounded though nothing holds any more.
+pub(super) struct Held(AtomicUsize);
+
+impl Held {
+    pub fn up_to(most: usize) -> Held {
+        Held(AtomicUsize::new(most))
+    }
+
+    fn hold(&self, outcome: &mut Outcome) {
+        match outcome {
+            Outcome::Linked(linked) if self.is_full(linked.faults.len()) => {
+                linked.faults = Vec::new();
+                linked.forgotten = true;
+            }
+            Outcome::Piece(Piece {
+                state: State::Checked(checked),
+                ..
+            }) if self.is_full(checked.faults.kept()) => checked.faults.forget(),
+            _ => {}
+        }
+    }
+
+    fn is_full(&self, faults: usize) -> bool {
+        let take = |room: usize| room.checked_sub(faults);
+        faults > 0
+            && self
+                .0
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_err()
+    }
 }
 
 /// Checks containers, each alone. `buffers` are for reading, and may be given again.

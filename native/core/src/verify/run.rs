@@ -23,6 +23,8 @@ pub(super) struct Linked {
     pub counted: Counted,
     pub faults: Vec<Fault>,
     pub fault_count: u64,
+    /// There are faults, and they were not kept.
+    pub forgotten: bool,
     pub edge: Option<Edge>,
 }
 
@@ -82,6 +84,7 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
                 counted,
                 faults: Vec::new(),
                 fault_count: 0,
+                forgotten: false,
                 edge: None,
             };
         }
@@ -118,6 +121,7 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
             counted,
             faults,
             fault_count,
+            forgotten: false,
             edge: self.run.more.then_some(edge),
         }
     }
@@ -146,7 +150,8 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
                     edge.genesis.unwrap_or_default(),
                 );
             }
-            note.faults.take(checked.faults.clone(), at, block);
+            let found = self.faults(checked, index, at, note.faults);
+            note.faults.take(found, at, block);
             return edge.skip();
         }
         edge.learn_genesis(checked.genesis);
@@ -158,7 +163,8 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
         };
         let again = self.again(edge, checked, index, place);
         let checked = again.as_ref().and_then(Piece::checked).unwrap_or(checked);
-        note.faults.take(checked.faults.clone(), place.first, block);
+        let found = self.faults(checked, index, place.first, note.faults);
+        note.faults.take(found, place.first, block);
         if edge.closed {
             note.add(place.first, FaultClass::Close, place.first, edge.n);
         }
@@ -168,6 +174,18 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
             begins(checked, place.first, &mut note);
         }
         edge.pass(checked, place);
+    }
+
+    /// A container's faults, looked for again if they were forgotten and may be among the lowest.
+    fn faults(&self, checked: &Checked, index: usize, base: u64, known: &Faults) -> Faults {
+        if !checked.faults.is_forgotten() || known.is_full_before(base) {
+            return checked.faults.clone();
+        }
+        let index = self.run.pieces.start + index;
+        let context = Context::new(self.run, index, self.control, self.max_faults);
+        let again = group::check(self.source, &[context], &mut Vec::new()).pop();
+        let again = again.as_ref().and_then(Piece::checked).unwrap_or(checked);
+        again.faults.clone()
     }
 
     /// A container that fails with its recorded seams may hold with its neighbours' values: then the seams alone are at
