@@ -275,6 +275,18 @@ defmodule EventSeal do
   A whole store need not be verified at once: `for: 200` stops after that time, and `after: verdict.next` goes on from there,
   tomorrow if need be, until `next` is nil. A flow is never left half done.
 
+  One that runs all day beside other work is held to a budget: `max_rate: {20_000, :events}` or `{50_000_000, :bytes}` a
+  second, over all its threads and from its beginning to its end. A block is read and hashed at a stretch and then paid
+  for, so the rate holds over the time that a few blocks take (4,096 events each, if they are full), not over every
+  millisecond. What was left unused for longer than a second is not made up for. Reading heads and laying out what is
+  unsealed is not counted; it is done for about a second's share at a time.
+
+  It ends at once, within 50 ms, when its `progress` returns `:cancel` (the answer is `{:error, %{reason: :cancelled}}`), and
+  when the process that called it ends. So one that others shall be able to stop runs in a task, which is shut down:
+
+      task = Task.async(fn -> EventSeal.verify(Clinic, max_rate: {20_000, :events}) end)
+      Task.shutdown(task, :brutal_kill)
+
   Faults are in the verdict, not an error, and so is damage to the files. If there is any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
   `sasl` runs); a verification of the whole store that finds none clears it.
   """
