@@ -46,7 +46,7 @@ struct Machine {
     debug: bool,
 }
 
-/// Events a second, of all rounds.
+/// Events a second, of all rounds; and the bytes that were hashed for each.
 #[derive(Serialize)]
 struct Row {
     suite: &'static str,
@@ -54,6 +54,7 @@ struct Row {
     median: u64,
     slowest: u64,
     fastest: u64,
+    hashed_bytes_an_event: usize,
 }
 
 pub fn run(options: &Options, out: &mut impl Write) -> io::Result<Status> {
@@ -111,8 +112,8 @@ fn rows(suite: Suite, events: usize) -> Vec<Row> {
         }));
     }
     vec![
-        row(suite, "hashing", hashing),
-        row(suite, "verification", verification),
+        row(suite, "hashing", hashing, inputs.bytes_an_event()),
+        row(suite, "verification", verification, inputs.bytes_an_event()),
     ]
 }
 
@@ -122,7 +123,7 @@ fn rate(events: usize, work: impl FnOnce()) -> f64 {
     events as f64 / started.elapsed().as_secs_f64()
 }
 
-fn row(suite: Suite, what: &'static str, rates: Vec<f64>) -> Row {
+fn row(suite: Suite, what: &'static str, rates: Vec<f64>, bytes: usize) -> Row {
     let mut rates: Vec<u64> = rates.into_iter().skip(1).map(|rate| rate as u64).collect();
     rates.sort_unstable();
     let at = |i: usize| rates.get(i).copied().unwrap_or_default();
@@ -132,6 +133,7 @@ fn row(suite: Suite, what: &'static str, rates: Vec<f64>) -> Row {
         median: at(ROUNDS / 2),
         slowest: at(0),
         fastest: at(ROUNDS - 1),
+        hashed_bytes_an_event: bytes,
     }
 }
 
@@ -157,13 +159,15 @@ fn print(bench: &Bench, out: &mut impl Write) -> io::Result<()> {
     if machine.debug {
         writeln!(out, "BUILT WITHOUT OPTIMISATION: build with --release")?;
     }
-    for row in &bench.rows {
-        let (median, slowest, fastest) = (number(row.median), number(row.slowest), number(row.fastest));
-        writeln!(
-            out,
-            "  {:6}  {:12}  {median:>12}  ({slowest} to {fastest})",
-            row.suite, row.what
-        )?;
-    }
-    Ok(())
+    bench.rows.iter().try_for_each(|row| print_row(row, out))
+}
+
+fn print_row(row: &Row, out: &mut impl Write) -> io::Result<()> {
+    let [median, slowest, fastest] = [row.median, row.slowest, row.fastest].map(number);
+    let hashed = number(row.median * row.hashed_bytes_an_event as u64 / 1_000_000);
+    let (suite, what) = (row.suite, row.what);
+    writeln!(
+        out,
+        "  {suite:6}  {what:12}  {median:>11}  ({slowest} to {fastest}), {hashed} MB/s hashed"
+    )
 }

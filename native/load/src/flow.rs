@@ -40,9 +40,14 @@ impl Flow {
 
     /// All of it, sealed.
     pub fn blocks(&self) -> Vec<Vec<u8>> {
+        self.blocks_of(BLOCK)
+    }
+
+    /// All of it, sealed in blocks of so many events.
+    pub fn blocks_of(&self, size: usize) -> Vec<Vec<u8>> {
         let mut blocks: Vec<Vec<u8>> = Vec::new();
-        for first in (0..self.events.len()).step_by(BLOCK) {
-            let block = self.block(first, blocks.last());
+        for first in (0..self.events.len()).step_by(size) {
+            let block = self.block_of(size, first, blocks.last());
             blocks.push(block);
         }
         blocks
@@ -50,8 +55,13 @@ impl Flow {
 
     /// The block whose first event is the one at `first`, behind the block before.
     pub fn block(&self, first: usize, before: Option<&Vec<u8>>) -> Vec<u8> {
+        self.block_of(BLOCK, first, before)
+    }
+
+    /// The same where blocks have so many events.
+    pub fn block_of(&self, size: usize, first: usize, before: Option<&Vec<u8>>) -> Vec<u8> {
         let before = before.map(|block| Container::decode(block).expect("a block"));
-        let end = self.events.len().min(first + BLOCK);
+        let end = self.events.len().min(first + size);
         let entries: Vec<Entry> = self.events[first..end]
             .iter()
             .zip(&self.ids[first..])
@@ -66,7 +76,7 @@ impl Flow {
         };
         let sealing = Sealing {
             genesis_record: &self.record,
-            height: (first / BLOCK) as u64,
+            height: (first / size) as u64,
             first: first as u64 + 1,
             epoch: 0,
             sealed_at: end as i64,

@@ -39,6 +39,11 @@ impl Inputs {
         }
     }
 
+    /// How many bytes are hashed for each event, the nodes of the tree apart.
+    pub fn bytes_an_event(&self) -> usize {
+        self.salted + FRAME + LINK
+    }
+
     /// Hashes all that a verification would hash, on all cores.
     pub fn hash_all(&self, each: &Each) {
         let blocks = self.bodies.par_chunks(BLOCK * self.salted);
