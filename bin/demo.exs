@@ -1,11 +1,13 @@
 # The main job in half a minute: a hospital's movements go in, set like concrete and are verified; then a stored record
 # is changed behind the library's back, and the verification says which. bin/demo runs it.
 defmodule Demo do
-  alias EventSeal.{Error, Import, Store, Verdict}
+  alias EventSeal.{Error, Import, Proof, Signer, Store, Verdict}
   alias EventSeal.Command.Report
 
   @data "demo-data"
   @store Path.join(@data, "store")
+  @key Path.join(@data, "log.key")
+  @proof Path.join(@data, "discharge.proof")
   @sample "samples/movements.jsonl"
   @window 1_500
   @waves 20
@@ -21,6 +23,7 @@ defmodule Demo do
     File.mkdir_p!(@data)
     {:ok, movements} = Import.reduce(@sample, [], &(&2 ++ &1))
     flows = movements |> Enum.map(&elem(&1, 1)) |> Enum.uniq()
+    {:ok, key} = Signer.File.generate(@key, "hospital.example/log")
     {:ok, hospital} = start()
 
     title("A hospital's movements, sealed", """
@@ -34,16 +37,21 @@ defmodule Demo do
     second_thoughts(List.last(movements))
     seal(flows)
     intact = verify("Is everything as it was written?")
-    changed = tamper(flows)
+    {event, stored} = discharge(flows)
+    proof = prove(event, key)
+    changed = tamper(event, stored)
     caught = verify("Is everything as it was written?")
     rang = alarm?()
+    kept = hold(proof, event, key)
     Supervisor.stop(hospital)
-    conclude(intact, caught, changed, rang)
+    conclude(intact, caught, changed, rang and kept, key)
   end
 
   defp start do
     block = [max_events: 4096, max_bytes: 8_388_608, max_age: 1_000]
-    EventSeal.start_link(name: Hospital, store: {Store.Disk, dir: @store}, pool_window: @window, block: block)
+    checkpoints = [signer: {Signer.File, @key}]
+    opts = [name: Hospital, store: {Store.Disk, dir: @store}, pool_window: @window, block: block]
+    EventSeal.start_link(opts ++ [checkpoints: checkpoints])
   end
 
   # The wards write at their own pace while the table is drawn; only the time inside `append_many/2` counts as writing.
@@ -125,9 +133,35 @@ defmodule Demo do
     verdict
   end
 
+  # What a patient, another hospital or a court takes away: a text that needs no store, and no trust in who made it.
+  defp prove(event, key) do
+    title("Proved to whoever asks", """
+    A checkpoint is signed over all that was sealed and settled. From it a proof is made of one event,
+    a patient's discharge: it can be checked alone, by the hospital's public key.
+    """)
+
+    {:ok, checkpoint} = EventSeal.checkpoint(Hospital)
+    {:ok, proof} = EventSeal.prove(Hospital, event.flow, event.n, disclose: true)
+    File.write!(@proof, proof)
+    {:ok, proven} = Proof.verify(proof, key: key)
+    say("  checkpoint  #{Report.number(checkpoint.size)} leaves, signed by #{checkpoint.origin}")
+    say("  proof       #{@proof}, #{Report.number(byte_size(proof))} bytes")
+    say("  it proves   #{proven.event.flow}, position #{proven.event.n}, a #{proven.event.kind}")
+    proof
+  end
+
+  # After the forgery.
+  defp hold(proof, event, key) do
+    {:ok, proven} = Proof.verify(proof, key: key)
+    {:error, refused} = EventSeal.prove(Hospital, event.flow, event.n, disclose: true)
+    say("")
+    say("The proof made before still shows the record as it was. Of the changed one none can be made:")
+    say("  #{Exception.message(refused)}")
+    proven.event.body =~ @true_words
+  end
+
   # The salt makes the stored bytes of a body unlike all others, so there is one place where it can be.
-  defp tamper(flows) do
-    {event, stored} = discharge(flows)
+  defp tamper(event, stored) do
     false_body = String.replace(stored, @true_words, @false_words)
     [{path, offset}] = places(stored)
     {:ok, file} = :file.open(path, [:raw, :binary, :read, :write])
@@ -163,7 +197,7 @@ defmodule Demo do
 
   defp alarm?, do: Enum.any?(:alarm_handler.get_alarms(), &match?({{EventSeal, _}, _}, &1))
 
-  defp conclude(intact, caught, {flow, position}, rang) do
+  defp conclude(intact, caught, {flow, position}, rang, key) do
     named = match?([%{flow: ^flow, position: ^position, class: :commitment}], caught.faults)
     as_it_should = Verdict.ok?(intact) and named and rang
     say("")
@@ -174,6 +208,8 @@ defmodule Demo do
     unless as_it_should, do: say("This demo did not go as it should.")
     say("The data, with the changed record in it, is in #{@data}/. Verify it again by")
     say("  mix event_seal.verify --dir #{@store}")
+    say("and the proof, on any machine, with no store and no BEAM, by")
+    say("  cargo run --release --quiet --package event-seal-cli -- verify --key '#{key}' #{@proof}")
     if as_it_should, do: 0, else: 1
   end
 
