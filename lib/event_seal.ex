@@ -35,7 +35,23 @@ defmodule EventSeal do
   """
   use Supervisor
 
-  alias EventSeal.{Await, Checkpoint, Error, Event, Instance, Log, Native, Options, Proof, Reader, Receipt, Telemetry}
+  alias EventSeal.{
+    Alarm,
+    Auditor,
+    Await,
+    Checkpoint,
+    Error,
+    Event,
+    Instance,
+    Log,
+    Native,
+    Options,
+    Proof,
+    Reader,
+    Receipt,
+    Telemetry
+  }
+
   alias EventSeal.{Verdict, Verifier, Writer}
 
   @close "$close"
@@ -77,9 +93,10 @@ defmodule EventSeal do
     ]
 
     log = if opts[:checkpoints], do: [{EventSeal.Log, name}], else: []
+    auditor = if opts[:audit], do: [{Auditor, name}], else: []
 
     # What stands on a process that died starts again with it: a store's handle, a writer's state.
-    Supervisor.init(children ++ log, strategy: :rest_for_one)
+    Supervisor.init(children ++ log ++ auditor, strategy: :rest_for_one)
   end
 
   @doc """
@@ -312,6 +329,18 @@ defmodule EventSeal do
   end
 
   @doc """
+  How the audit stands (option `:audit`), with times in µs of the store's clock:
+
+    * `last` - the last whole pass: `%{begun:, ended:, flows:, events:, faults:}`; nil before the first
+    * `now` - the pass that goes on: `%{begun:, flows:, events:, faults:}`, `events` since the tree was started
+    * `left` - about how many flows it has yet to look at; nil while that is not known
+    * `faults` - the last `EventSeal.Fault`s, up to 100, newest first; none after a pass that found none
+    * `error` - why it waits, an `EventSeal.Error`, or nil
+  """
+  @spec health(name) :: {:ok, map} | {:error, Error.t()}
+  def health(name), do: verb(name, :health, nil, &Auditor.health/1)
+
+  @doc """
   Signs a checkpoint of the store-wide log now: whatever is sealed or settled is covered by it. If nothing has changed since
   the last one, that is returned again. Keep its `note` where whoever can write to the store cannot.
 
@@ -374,26 +403,13 @@ defmodule EventSeal do
   defp signed(nil), do: {:error, Error.new(:not_found, detail: "no checkpoint was signed yet")}
   defp signed(checkpoint), do: {:ok, checkpoint}
 
-  # Counts and a class only: flows are patients. Where another handler was put in the place of OTP's, it is told alike.
   defp alarm(instance, verdict, opts) do
     cond do
-      Process.whereis(:alarm_handler) == nil ->
-        :ok
-
-      not Verdict.ok?(verdict) ->
-        if Instance.alarm(instance, true), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
-        :alarm_handler.set_alarm({{__MODULE__, instance.name}, alarming(verdict)})
-
-      is_nil(opts[:flow]) and is_nil(opts[:after]) and is_nil(verdict.next) ->
-        if Instance.alarm(instance, false), do: :alarm_handler.clear_alarm({__MODULE__, instance.name})
-
-      true ->
-        :ok
+      not Verdict.ok?(verdict) -> Alarm.set(instance, verdict)
+      is_nil(opts[:flow]) and is_nil(opts[:after]) and is_nil(verdict.next) -> Alarm.clear(instance)
+      true -> :ok
     end
   end
-
-  defp alarming(%{faults: [first | _]} = verdict), do: %{faults: verdict.fault_count, first: first.class}
-  defp alarming(verdict), do: %{faults: 0, damage: length(verdict.damage)}
 
   defp verb(name, verb, flow, fun) do
     instance = Instance.fetch!(name)

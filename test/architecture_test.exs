@@ -26,7 +26,7 @@ defmodule EventSeal.ArchitectureTest do
       exporting: [EventSeal.Export]
     ],
     [log: [EventSeal.Log]],
-    [facade: [EventSeal, EventSeal.Await]],
+    [facade: [EventSeal, EventSeal.Await, EventSeal.Alarm, EventSeal.Auditor]],
     [erlang: [:event_seal], witnessing: [EventSeal.Witness], importing: [EventSeal.Import], doctor: [EventSeal.Doctor]],
     [command: [EventSeal.Command]],
     [tasks: [Mix.Tasks.EventSeal]]

@@ -37,6 +37,13 @@ defmodule EventSeal.Options do
     every: [type: :wait, default: 3_600_000, doc: "how often, in ms; `:infinity`: only when asked"]
   ]
 
+  @audit [
+    file: [type: :path, required: true, doc: "where it notes how far it has come; kept apart from the store's folder"],
+    pause: [type: :milliseconds, default: 0, doc: "how long it rests between two passes, in ms"],
+    threads: [type: :positive, default: 1, doc: "how many threads"],
+    max_rate: [type: :rate, doc: "at most so many a second, `{count, :events}` or `{count, :bytes}`"]
+  ]
+
   @schemas %{
     start: [
       name: [type: :atom, required: true, doc: "what the verbs call it by; its supervisor is registered so"],
@@ -58,6 +65,7 @@ defmodule EventSeal.Options do
         type: {:section, @checkpoints},
         doc: "has checkpoints of the store-wide log signed; none are unless this is given"
       ],
+      audit: [type: {:section, @audit}, doc: "has everything verified again and again; see `EventSeal.health/1`"],
       clock: [type: :clock, default: {Clock, nil}, doc: "the clock, `{module, argument}`; see `EventSeal.Clock`"]
     ],
     append: [
