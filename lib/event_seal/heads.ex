@@ -64,9 +64,8 @@ defmodule EventSeal.Heads do
   def of(store, flow) do
     with {:ok, %{intact: true, whole: true} = stored} <- Store.head(store, flow),
          {:ok, chain} <- Chain.restore(stored.genesis, nil, nil, []),
-         {:ok, hash, last} <- last(stored.last_block) do
-      settled = List.last(Record.settled(stored.entries))
-      {n, provisional} = if settled, do: {settled.n, settled.provisional}, else: {stored.fixed, last}
+         {:ok, hash} <- block_hash(stored.last_block),
+         {:ok, n, provisional} <- last(stored) do
       {:ok, {chain, %{n: n, provisional: provisional, fixed: stored.fixed, block_hash: hash}}}
     else
       {:ok, _damaged} -> {:error, Error.new(:corrupt, detail: "a flow's end cannot be read")}
@@ -74,12 +73,16 @@ defmodule EventSeal.Heads do
     end
   end
 
-  defp last(nil), do: {:ok, nil, nil}
+  defp block_hash(nil), do: {:ok, nil}
+  defp block_hash(block), do: with({:ok, header} <- Chain.header(block), do: {:ok, header.hash})
 
-  defp last(block) do
-    with {:ok, header} <- Chain.header(block),
-         {:ok, ids} <- Chain.Provisional.of(block),
-         do: {:ok, header.hash, List.last(ids)}
+  # Of a block the provisional ids are not kept, and all of them are made anew for the last one.
+  defp last(stored) do
+    case {List.last(Record.settled(stored.entries)), stored.last_block} do
+      {%{n: n, provisional: provisional}, _block} -> {:ok, n, provisional}
+      {nil, nil} -> {:ok, 0, nil}
+      {nil, block} -> with {:ok, ids} <- Chain.Provisional.of(block), do: {:ok, stored.fixed, List.last(ids)}
+    end
   end
 
   @doc "Reads a file that `write/2` wrote; `:malformed` if it is none."
