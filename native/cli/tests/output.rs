@@ -139,7 +139,7 @@ fn text_from_a_file_never_reaches_the_screen_as_it_stands() {
 
 #[test]
 fn the_bench_measures_both_suites_and_names_the_machine() {
-    let ran = run(["bench", "--json", "--threads", "1"]);
+    let ran = run(["bench", "--quick", "--json", "--threads", "1"]);
     assert_eq!(ran.status, 0, "{}", ran.err);
     let json: Value = serde_json::from_str(&ran.out).unwrap();
     let named: Vec<String> = json["rows"]

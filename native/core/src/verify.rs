@@ -219,6 +219,23 @@ pub(crate) fn verify_holding<'r, S: Source + ?Sized>(
 }
 
 impl Verdict {
+    /// Adds what was found of what comes after, whose edges are then this one's. At most `max_faults` faults are kept.
+    pub fn append(&mut self, next: Verdict, max_faults: usize) {
+        self.flows += next.flows;
+        self.blocks += next.blocks;
+        self.events += next.events;
+        self.fixed += next.fixed;
+        self.provisional += next.provisional;
+        self.bodies_verified += next.bodies_verified;
+        self.bodies_not_shown += next.bodies_not_shown;
+        self.bytes += next.bytes;
+        self.fault_count += next.fault_count;
+        self.faults.extend(next.faults);
+        self.faults.truncate(max_faults);
+        self.edges = next.edges;
+        self.stopped |= next.stopped;
+    }
+
     fn add(&mut self, run: run::Linked, room: usize) {
         self.flows += u64::from(run.begun);
         self.stopped |= run.stopped;

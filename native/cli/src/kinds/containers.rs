@@ -41,13 +41,16 @@ fn claims(beginning: &[u8]) -> Option<Claim> {
 }
 
 fn verify(file: &Opened) -> Checked {
-    let mut verdict = Verdict::default();
-    let (mut flow, mut edge) = (None, None);
-    for pieces in windows(file) {
+    verify_by(file, WINDOW)
+}
+
+fn verify_by(file: &Opened, window: usize) -> Checked {
+    let (mut flow, mut verdict) = (None, Verdict::default());
+    for pieces in windows(file, window) {
         let flow = flow.get_or_insert_with(|| pieces.flow());
-        let mut next = verify_runs(&pieces, &[run(flow, edge, pieces.len())], &Unwatched, MAX_FAULTS);
-        edge = next.edges.pop().flatten();
-        add(&mut verdict, next);
+        let run = run(flow, verdict.edges.pop().flatten(), pieces.len());
+        let next = verify_runs(&pieces, &[run], &Unwatched, MAX_FAULTS);
+        verdict.append(next, MAX_FAULTS);
     }
     Checked {
         flow: flow.unwrap_or_default(),
@@ -68,22 +71,8 @@ fn run(flow: &str, from: Option<Edge>, count: usize) -> Run {
     }
 }
 
-fn add(verdict: &mut Verdict, next: Verdict) {
-    verdict.flows += next.flows;
-    verdict.blocks += next.blocks;
-    verdict.events += next.events;
-    verdict.fixed += next.fixed;
-    verdict.provisional += next.provisional;
-    verdict.bodies_verified += next.bodies_verified;
-    verdict.bodies_not_shown += next.bodies_not_shown;
-    verdict.bytes += next.bytes;
-    verdict.fault_count += next.fault_count;
-    let room = MAX_FAULTS - verdict.faults.len().min(MAX_FAULTS);
-    verdict.faults.extend(next.faults.into_iter().take(room));
-}
-
 fn show(file: &Opened, printer: &mut Printer<'_>) -> io::Result<()> {
-    windows(file).try_for_each(|pieces| printer.containers(&pieces))
+    windows(file, WINDOW).try_for_each(|pieces| printer.containers(&pieces))
 }
 
 /// Some of a file's containers.
@@ -121,11 +110,11 @@ impl Pieces<'_> {
     }
 }
 
-fn windows(file: &Opened) -> impl Iterator<Item = Pieces<'_>> {
+fn windows(file: &Opened, window: usize) -> impl Iterator<Item = Pieces<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let mut ranges = Vec::new();
-        while ranges.len() < WINDOW && at < file.length() {
+        while ranges.len() < window && at < file.length() {
             let (range, next) = piece(file, at);
             ranges.push(range);
             at = next;
@@ -149,5 +138,43 @@ fn piece(file: &Opened, at: u64) -> (Range<u64>, u64) {
     match at.checked_add(length) {
         Some(next) if length > LENGTHS && next <= end => (at..next, next),
         _ => (at..end.min(at + STUMP), end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event_seal_core::suite::Suite;
+    use event_seal_load::Flow;
+
+    fn faults(bytes: &[u8], window: usize) -> Vec<(u64, &'static str)> {
+        let path = std::env::temp_dir().join(format!("event-seal-windows-{}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        let checked = verify_by(&Opened::open(&path).unwrap(), window);
+        std::fs::remove_file(&path).unwrap();
+        let faults = checked.verdict.faults.iter();
+        faults.map(|fault| (fault.position, fault.class.name())).collect()
+    }
+
+    #[test]
+    fn what_is_found_in_one_window_is_found_in_many() {
+        let honest = Flow::new(Suite::Blake3, "patient/1", 9, 5).blocks_of(3).concat();
+        for window in 1..4 {
+            assert_eq!(faults(&honest, window), []);
+        }
+        for at in (0..honest.len()).step_by(7) {
+            let mut bytes = honest.clone();
+            bytes[at] ^= 1;
+            let whole = faults(&bytes, 3);
+            assert!(!whole.is_empty(), "byte {at}");
+            for window in 1..3 {
+                let parts = faults(&bytes, window);
+                let lost: Vec<_> = whole.iter().filter(|fault| !parts.contains(fault)).collect();
+                assert!(
+                    lost.is_empty(),
+                    "byte {at}, {window} at once: {whole:?}, {parts:?}"
+                );
+            }
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! Verifying an interchange file, with no store at all.
 
+use std::ops::Range;
+
 use super::reading::{Instead, Pieces, Reading};
 use crate::suite::Digest;
-use crate::verify::{Control, Datum, Expect, Fault, FaultClass, ReadAt, Run, Source, Verdict, verify};
+use crate::verify::{Control, Datum, Edge, Expect, Fault, FaultClass, ReadAt, Run, Source, Verdict, verify};
+
+/// So many containers are verified at once: what is kept of each until then is as long as a small one.
+const WINDOW: usize = 4096;
 
 /// Verifies a file: every value in it is recomputed from what it follows from. A null body counts as not shown.
 pub fn verify_file<F: ReadAt + ?Sized>(file: &F, control: &dyn Control, max_faults: usize) -> Verdict {
@@ -12,13 +17,17 @@ pub fn verify_file<F: ReadAt + ?Sized>(file: &F, control: &dyn Control, max_faul
 impl<F: ReadAt + ?Sized> Reading<'_, F> {
     /// Verifies the file: every value in it is recomputed from what it follows from. A null body counts as not shown.
     pub fn verify(&self, control: &dyn Control, max_faults: usize) -> Verdict {
+        self.verify_by(WINDOW, control, max_faults)
+    }
+
+    pub(super) fn verify_by(&self, window: usize, control: &dyn Control, max_faults: usize) -> Verdict {
         let mut instead = Instead::default();
-        let mut verdict = self.verify_with(&instead, control);
+        let mut verdict = self.verify_with(&instead, window, control);
         // A file has no seams of its own: a false value would drag along what stands beside it. Where the value is named
         // as false already, the verdict with fewer faults is the one that names it alone.
         if let Some((_, genesis)) = self.false_genesis() {
             instead.genesis = Some(genesis);
-            let other = self.verify_with(&instead, control);
+            let other = self.verify_with(&instead, window, control);
             if other.fault_count < verdict.fault_count {
                 verdict = other;
             } else {
@@ -27,7 +36,7 @@ impl<F: ReadAt + ?Sized> Reading<'_, F> {
         }
         instead.hashes = verdict.faults.iter().filter_map(false_hash).collect();
         if !instead.hashes.is_empty() {
-            let other = self.verify_with(&instead, control);
+            let other = self.verify_with(&instead, window, control);
             if other.fault_count < verdict.fault_count {
                 verdict = other;
             }
@@ -36,21 +45,19 @@ impl<F: ReadAt + ?Sized> Reading<'_, F> {
         verdict
     }
 
-    fn verify_with(&self, instead: &Instead, control: &dyn Control) -> Verdict {
+    fn verify_with(&self, instead: &Instead, window: usize, control: &dyn Control) -> Verdict {
         let pieces = Pieces {
             reading: self,
             instead: instead.clone(),
         };
-        let expect = Expect {
-            closed: self.closed(),
-            ..Expect::default()
-        };
-        let run = Run {
-            expect,
-            ..Run::whole(self.flow(), 0..pieces.len())
-        };
         // None is left out before they are counted.
-        let mut verdict = verify(&pieces, &[run], control, usize::MAX);
+        let (mut verdict, mut end) = (Verdict::default(), 0);
+        while (end < pieces.len() || verdict.flows == 0) && !verdict.stopped {
+            let next = end..pieces.len().min(end + window);
+            end = next.end;
+            let run = self.run(next, verdict.edges.pop().flatten(), end < pieces.len());
+            verdict.append(verify(&pieces, &[run], control, usize::MAX), usize::MAX);
+        }
         verdict.faults.retain(|fault| !self.explains(fault));
         verdict.faults.extend(self.broken.clone());
         verdict
@@ -66,6 +73,19 @@ impl<F: ReadAt + ?Sized> Reading<'_, F> {
         verdict.faults.sort_by_key(|fault| (fault.position, fault.class));
         verdict.fault_count = verdict.faults.len() as u64;
         verdict
+    }
+
+    fn run(&self, pieces: Range<usize>, from: Option<Edge>, more: bool) -> Run {
+        let closed = self.closed().filter(|_| !more);
+        Run {
+            from,
+            expect: Expect {
+                closed,
+                ..Expect::default()
+            },
+            more,
+            ..Run::whole(self.flow(), pieces)
+        }
     }
 
     /// G as the file records it and as it should be, if they differ.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::verify::{ReadAt, ReadFault, Verdict};
 
-fn by(file: &[u8], chunk: u64) -> (Option<u64>, Verdict) {
+/// Read so many bytes, and verified so many containers at once.
+fn by(file: &[u8], chunk: u64, window: usize) -> (Option<u64>, Verdict) {
     let reading = Reading::by(file, chunk, &Unwatched);
-    (reading.broken_line(), reading.verify(&Unwatched, 100))
+    (reading.broken_line(), reading.verify_by(window, &Unwatched, 100))
 }
 
 #[test]
@@ -19,13 +20,24 @@ fn parts_of_any_size_make_the_same_file() {
     for (i, line) in open.iter().enumerate() {
         files.push(text.replacen(line, "", 1).into_bytes());
         files.push(text.replacen("\"late\":false", "\"late\":true", i).into_bytes());
+        for (at, value) in line.match_indices("\":").map(|(at, _)| (at + 2, &line[at + 2..])) {
+            let other = if value.starts_with('"') { "\"7" } else { "7" };
+            let changed = format!("{}{other}{}", &line[..at], &value[other.len()..]);
+            files.push(text.replacen(line, &changed, 1).into_bytes());
+        }
     }
     files.extend(["", "\n", "\n\n"].map(|text| text.as_bytes().to_vec()));
     files.push(text.into_bytes());
     for file in files {
-        let whole = by(&file, 1 << 20);
-        for chunk in [1, 63, 900, file.len() as u64, file.len() as u64 + 1] {
-            assert_eq!(by(&file, chunk.max(1)), whole);
+        let whole = by(&file, 1 << 20, 100);
+        for (chunk, window) in [
+            (1, 1),
+            (63, 2),
+            (900, 3),
+            (file.len() as u64, 4),
+            (file.len() as u64 + 1, 1),
+        ] {
+            assert_eq!(by(&file, chunk.max(1), window), whole);
         }
     }
 }
