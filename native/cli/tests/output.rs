@@ -18,7 +18,7 @@ fn the_json_has_the_keys_that_are_promised() {
     let files = [
         vectors().remove(0),
         forged,
-        file("garbage", "garbage"),
+        file("garbage.json", "garbage"),
         "none".into(),
     ];
     let arguments = ["verify", "--json"].map(Into::into).into_iter().chain(files);
@@ -72,7 +72,7 @@ fn quiet_says_nothing_of_what_verifies() {
     let good = good.to_str().unwrap();
     let ran = run(["verify", "--quiet", good]);
     assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
-    let garbage = file("garbage", "garbage");
+    let garbage = file("garbage.quiet", "garbage");
     let ran = run(["verify", "--quiet", good, garbage.to_str().unwrap()]);
     assert_eq!((ran.status, ran.out.lines().count()), (1, 1));
     assert!(ran.out.starts_with("NOT VERIFIED "));
@@ -80,7 +80,7 @@ fn quiet_says_nothing_of_what_verifies() {
 
 #[test]
 fn a_pipe_gets_no_escape_codes() {
-    let garbage = file("garbage", "garbage");
+    let garbage = file("garbage.pipe", "garbage");
     let good = vectors().remove(0);
     for arguments in [vec!["verify"], vec!["verify", "--json"]] {
         let files = [good.to_str().unwrap(), garbage.to_str().unwrap(), "none"];

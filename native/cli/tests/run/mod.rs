@@ -73,9 +73,9 @@ pub fn vector(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// A file of these bytes; of another name for each test that runs beside.
+/// A file of these bytes. Tests run side by side: each has its own names.
 pub fn file(name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join(name);
     std::fs::write(&path, bytes).unwrap();
