@@ -10,7 +10,7 @@ mod show;
 mod verify;
 
 use clap::{Parser, Subcommand};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +44,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let mut out = io::stdout().lock();
+    let mut out = BufWriter::new(io::stdout().lock());
     let status = match Arguments::parse().command {
         Command::Verify(options) => verify::run(&options, &mut out),
         Command::Show { bodies, file } => show::run(&file, bodies, &mut out),

@@ -39,6 +39,7 @@ pub fn run(path: &Path, bodies: bool, out: &mut dyn Write) -> io::Result<Status>
         kind.name
     ))?;
     (kind.show)(&file, &mut printer)?;
+    out.flush()?;
     match file.failure() {
         Some(error) => could_not(error),
         None => Ok(Status::Verified),

@@ -65,6 +65,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> io::Result<Status> {
             reports.push(json::file(&report));
         } else if !options.quiet || report.status() != Status::Verified {
             report::file(&report, out)?;
+            out.flush()?;
         }
     }
     let status = statuses.iter().copied().max().unwrap_or(Status::Verified);
