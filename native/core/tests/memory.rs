@@ -4,13 +4,9 @@ use std::sync::Mutex;
 use event_seal_core::block::Container;
 use event_seal_core::suite::Suite;
 use event_seal_core::verify::{Expect, ReadFault, Run, Source, Unwatched, Verdict, verify};
-use flows::Flow;
+use event_seal_load::Flow;
 use peak_alloc::PeakAlloc;
 use rayon::ThreadPoolBuilder;
-
-#[allow(dead_code)]
-#[path = "../benches/flows/mod.rs"]
-mod flows;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
