@@ -6,11 +6,13 @@ use sha2::{Digest as _, Sha256};
 use crate::suite::Digest;
 
 mod leaf;
+mod ledger;
 mod stored;
 mod tree;
 mod verify;
 
 pub use leaf::Leaf;
+pub use ledger::{Discord, Ledger, Stray};
 pub use stored::{Frontier, Full, Plan, SIZE_MAX, stored_count};
 pub use tree::{CHUNK, Chunks, Index, Missing, Tree};
 pub use verify::{extends, includes, root_over};
