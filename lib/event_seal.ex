@@ -315,7 +315,13 @@ defmodule EventSeal do
       raise ArgumentError, "option #{inspect(key)} needs the option :flow"
     end
 
-    for {key, other} <- [range: :since, flow: :after, flow: :for, flow: :head], opts[key] && opts[other] do
+    if is_nil(opts[:checkpoint]) != is_nil(opts[:key]) do
+      raise ArgumentError, "options :checkpoint and :key need each other"
+    end
+
+    whole = [flow: :head, flow: :checkpoint, after: :checkpoint, for: :checkpoint]
+
+    for {key, other} <- [range: :since, flow: :after, flow: :for] ++ whole, opts[key] && opts[other] do
       raise ArgumentError, "options #{inspect(key)} and #{inspect(other)} do not go together"
     end
 

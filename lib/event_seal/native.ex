@@ -82,8 +82,8 @@ defmodule EventSeal.Native do
   @spec pool(pos_integer, {pos_integer, :events | :bytes} | nil) :: reference
   def pool(_threads, _max_rate), do: not_loaded()
 
-  @spec verify(reference, [tuple], {boolean, non_neg_integer}, term) :: reference
-  def verify(_pool, _flows, _settings, _tag), do: not_loaded()
+  @spec verify(reference, [tuple], {boolean, non_neg_integer}, reference | nil, term) :: reference
+  def verify(_pool, _flows, _settings, _held, _tag), do: not_loaded()
 
   @spec verify_interchange(reference, binary, non_neg_integer, term) :: reference
   def verify_interchange(_pool, _text, _max_faults, _tag), do: not_loaded()
@@ -93,6 +93,27 @@ defmodule EventSeal.Native do
 
   @spec cancel(reference) :: :ok
   def cancel(_job), do: not_loaded()
+
+  # The log as a verification holds it against a store
+
+  @spec ledger :: reference
+  def ledger, do: not_loaded()
+
+  @spec ledger_learn(reference, [binary]) :: {non_neg_integer, <<_::256>>}
+  def ledger_learn(_held, _leaves), do: not_loaded()
+
+  @spec ledger_arrange(reference) :: :ok
+  def ledger_arrange(_held), do: not_loaded()
+
+  @spec ledger_has_strays(reference) :: boolean
+  def ledger_has_strays(_held), do: not_loaded()
+
+  @spec ledger_strays(reference) :: [tuple]
+  def ledger_strays(_held), do: not_loaded()
+
+  @spec ledger_rest(reference, non_neg_integer) ::
+          {[tuple], [non_neg_integer], non_neg_integer, covered :: non_neg_integer}
+  def ledger_rest(_held, _size), do: not_loaded()
 
   # The log: leaves, the tree over them, keys and checkpoints
 

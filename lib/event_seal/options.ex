@@ -191,6 +191,7 @@ defmodule EventSeal.Options do
 
   defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:path, value), do: is_binary(value) and value != ""
+  defp valid?(:keys, value), do: value != [] and value |> List.wrap() |> Enum.all?(&is_binary/1)
   defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:positive, value), do: is_integer(value) and value > 0
   defp valid?(:count, value), do: is_integer(value) and value >= 0
@@ -210,6 +211,7 @@ defmodule EventSeal.Options do
 
   defp rule(:atom), do: "an atom"
   defp rule(:path), do: "a path"
+  defp rule(:keys), do: "a verifier key's text, or a list of them"
   defp rule(:boolean), do: "true or false"
   defp rule(:positive), do: "a positive integer"
   defp rule(:count), do: "an integer of 0 or more"

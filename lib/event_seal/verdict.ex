@@ -6,6 +6,10 @@ defmodule EventSeal.Verdict do
     * `bodies_verified` - bodies whose commitment was recomputed
     * `bodies_not_shown` - bodies that were not there to be checked; never counted as verified
     * `bytes` - packed bytes read
+    * `leaves` - leaves of the store-wide log that were held against the store; nil if only a part of it was verified
+    * `unknown_leaves` - those among them of a type that this version does not know
+    * `checkpoint` - the size of the last stored checkpoint; nil if there is none, or if the log is not what it says
+    * `covered` - how many of the `events` it covers: who keeps it elsewhere can show later that these were there
     * `faults` - `EventSeal.Fault`s, the lowest position of each flow first; capped, `fault_count` is not
     * `damage` - places of the store's files that could not be read as they were written when it was opened,
       `%{what: atom, file: name, offset: integer | nil}`: what stood there was not verified
@@ -20,6 +24,10 @@ defmodule EventSeal.Verdict do
             bodies_verified: 0,
             bodies_not_shown: 0,
             bytes: 0,
+            leaves: nil,
+            unknown_leaves: 0,
+            checkpoint: nil,
+            covered: 0,
             fault_count: 0,
             faults: [],
             damage: [],
@@ -35,6 +43,10 @@ defmodule EventSeal.Verdict do
           bodies_verified: non_neg_integer,
           bodies_not_shown: non_neg_integer,
           bytes: non_neg_integer,
+          leaves: non_neg_integer | nil,
+          unknown_leaves: non_neg_integer,
+          checkpoint: non_neg_integer | nil,
+          covered: non_neg_integer,
           fault_count: non_neg_integer,
           faults: [EventSeal.Fault.t()],
           damage: [%{what: atom, file: String.t(), offset: non_neg_integer | nil}],
@@ -42,7 +54,8 @@ defmodule EventSeal.Verdict do
           microseconds: non_neg_integer
         }
 
-  @sums [:flows, :blocks, :events, :fixed, :provisional, :bodies_verified, :bodies_not_shown, :bytes, :fault_count]
+  @sums [:flows, :blocks, :events, :fixed, :provisional, :bodies_verified, :bodies_not_shown, :bytes] ++
+          [:unknown_leaves, :covered, :fault_count]
 
   @doc """
   Whether nothing was found: no fault, and no damage.
@@ -65,6 +78,8 @@ defmodule EventSeal.Verdict do
         | faults: kept,
           damage: verdict.damage ++ next.damage,
           next: next.next || verdict.next,
+          leaves: next.leaves || verdict.leaves,
+          checkpoint: next.checkpoint || verdict.checkpoint,
           microseconds: verdict.microseconds + next.microseconds
       },
       summed
@@ -96,7 +111,11 @@ defmodule EventSeal.Fault do
   | `:previous`, `:seam` | the block before; the events on the other side of a block's edge |
   | `:close` | events after the closing, or a closing that is none |
   | `:missing` | blocks or events that should be there are not |
-  | `:rolled_back` | a head that is known from elsewhere (`EventSeal.Heads`): `recorded` is what is stored, `recomputed` what is known |
+  | `:log` | the store-wide log, against what is stored: a block or an end of a flow that is not there, or not what the log says, a block of which it says nothing, leaves that disagree; `recorded` is what the log says |
+  | `:rolled_back` | a head or a checkpoint that is known from elsewhere: `recorded` is what is stored, `recomputed` what is known |
+
+  A flow that is not there bears `genesis` and its genesis digest in the place of its id. A fault of the log as a whole has the
+  flow `log`: its position is a leaf's index or, against a checkpoint, that checkpoint's size.
   """
   defstruct [:flow, :position, :block, :class, :recorded, :recomputed]
 
@@ -122,6 +141,7 @@ defmodule EventSeal.Fault do
           | :seam
           | :close
           | :missing
+          | :log
           | :rolled_back
 
   @type datum :: <<_::256>> | integer | nil

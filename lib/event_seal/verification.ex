@@ -33,7 +33,7 @@ defmodule EventSeal.Verification do
   @spec start([flow], keyword) :: started
   def start(flows, opts) do
     settings = {Keyword.get(opts, :bodies, false), Keyword.get(opts, :max_faults, 1_000)}
-    begin(opts, &Native.verify(&1, Enum.map(flows, fn flow -> asked(flow) end), settings, &2))
+    begin(opts, &Native.verify(&1, Enum.map(flows, fn flow -> asked(flow) end), settings, opts[:held], &2))
   end
 
   @spec await(started) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}

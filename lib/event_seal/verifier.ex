@@ -6,7 +6,8 @@ defmodule EventSeal.Verifier do
   knows nothing of writers.
   """
 
-  alias EventSeal.{Chain, Error, Fault, Heads, Record, Store, Verdict, Verification}
+  alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Record, Store, Verdict, Verification}
+  alias EventSeal.Verifier.Ledger
 
   # As much as one native call is given: large enough to be cheap, small enough to keep memory in bounds. What lies in a
   # file is read by the call itself, a little at a time, so it weighs less than what lies in memory.
@@ -22,12 +23,14 @@ defmodule EventSeal.Verifier do
   @unreadable [:corrupt, :malformed, :storage]
 
   @doc """
-  Verifies a store, or one flow of it.
+  Verifies a store, or one flow of it. A whole store, at once, is held against its log as well, and the log against its
+  checkpoints.
 
   Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone) or `:since`
   (a position of it that was verified before), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
   then the flow to go on after, `nil` once all is done), `:head` (the path of a file of `EventSeal.Heads`),
-  `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
+  `:checkpoint` (the path of a file with a checkpoint that was kept elsewhere) with `:key` (the verifier key or keys of the
+  log), `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
   of `%{flows: …, events: …, bytes: …}`, called about ten times a second; if it returns `:cancel`, the verification ends as
   `:cancelled`).
   """
@@ -35,14 +38,17 @@ defmodule EventSeal.Verifier do
   def run(store, opts) do
     opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
     run = %{store: store, opts: opts, pool: Verification.pool(opts), batch: batch(opts[:max_rate])}
-    run = Map.merge(run, %{verdict: %Verdict{}, flows: [], count: 0, bytes: 0, under_way: nil})
+    run = Map.merge(run, %{verdict: %Verdict{}, flows: [], count: 0, bytes: 0, under_way: nil, ledger: nil})
     all(Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for])))
   end
 
   defp all(run) do
     with {:ok, heads} <- heads(run.opts[:head]),
+         {:ok, outside} <- outside(run.opts[:checkpoint], run.opts[:key]),
+         {:ok, run} <- ledger(run, outside),
          {:ok, run} <- flows(run),
          {:ok, run} <- finish(run),
+         {:ok, run} <- rest(run),
          {:ok, run} <- rolled_back(run, heads),
          do: {:ok, in_order(run.verdict)}
   after
@@ -57,13 +63,36 @@ defmodule EventSeal.Verifier do
   defp heads(nil), do: {:ok, %{}}
   defp heads(path), do: Heads.read(path)
 
+  defp outside(nil, _key), do: {:ok, nil}
+
+  defp outside(path, key) do
+    case File.read(path) do
+      {:ok, note} -> Checkpoint.open(note, key: key)
+      {:error, reason} -> {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
+    end
+  end
+
+  # What the log says of flows that are not looked at is not held against them.
+  defp ledger(run, outside) do
+    if Enum.any?([:flow, :after, :for], &(run.opts[&1] != nil)) do
+      {:ok, run}
+    else
+      with {:ok, ledger, faults} <- Ledger.open(run.store, outside),
+           do: {:ok, found(%{run | ledger: ledger}, faults)}
+    end
+  end
+
+  defp rest(run) do
+    max_faults = run.opts[:max_faults]
+
+    with {:ok, rest} <- Ledger.rest(run.ledger, max_faults),
+         do: {:ok, %{run | verdict: Verdict.add(run.verdict, rest, max_faults)}}
+  end
+
   defp rolled_back(run, heads) when heads == %{}, do: {:ok, run}
 
   defp rolled_back(run, heads) do
-    with {:ok, faults} <- Heads.faults(run.store, heads) do
-      found = %Verdict{fault_count: length(faults), faults: faults}
-      {:ok, %{run | verdict: Verdict.add(run.verdict, found, run.opts[:max_faults])}}
-    end
+    with {:ok, faults} <- Heads.faults(run.store, heads), do: {:ok, found(run, faults)}
   end
 
   defp in_order(verdict), do: %{verdict | faults: Enum.sort_by(verdict.faults, &{&1.flow, &1.position})}
@@ -71,7 +100,7 @@ defmodule EventSeal.Verifier do
   defp flows(run) do
     case Keyword.fetch(run.opts, :flow) do
       {:ok, flow} -> one(run, flow)
-      :error -> pages(%{run | verdict: %Verdict{damage: Store.recover(run.store, []).damage}}, run.opts[:after])
+      :error -> pages(put_in(run.verdict.damage, Store.recover(run.store, []).damage), run.opts[:after])
     end
   end
 
@@ -88,7 +117,7 @@ defmodule EventSeal.Verifier do
 
   defp since(run, head, since, last) do
     gone = %Fault{flow: head.flow, position: last + 1, class: :missing, recorded: since, recomputed: last}
-    {:ok, found(run, gone)}
+    {:ok, found(run, [gone])}
   end
 
   # Where no event stands, nothing was verified: that is not the same as nothing wrong.
@@ -223,11 +252,11 @@ defmodule EventSeal.Verifier do
   end
 
   defp fault(run, flow, position, class) do
-    found(run, %Fault{flow: flow, position: position, class: class})
+    found(run, [%Fault{flow: flow, position: position, class: class}])
   end
 
-  defp found(run, fault) do
-    found = %Verdict{fault_count: 1, faults: [fault]}
+  defp found(run, faults) do
+    found = %Verdict{fault_count: length(faults), faults: faults}
     %{run | verdict: Verdict.add(run.verdict, found, run.opts[:max_faults])}
   end
 
@@ -287,15 +316,16 @@ defmodule EventSeal.Verifier do
   end
 
   defp begin(run) do
-    opts = Keyword.merge(run.opts, pool: run.pool, progress: progress(run))
+    opts = Keyword.merge(run.opts, pool: run.pool, progress: progress(run), held: run.ledger && run.ledger.held)
     %{run | under_way: Verification.start(run.flows, opts), flows: [], count: 0, bytes: 0}
   end
 
   defp outcome(%{under_way: nil} = run), do: {:ok, run, []}
 
   defp outcome(run) do
-    with {:ok, verdict, edges} <- Verification.await(run.under_way) do
-      verdict = Verdict.add(run.verdict, verdict, run.opts[:max_faults])
+    with {:ok, verdict, edges} <- Verification.await(run.under_way),
+         {:ok, strays} <- Ledger.strays(run.ledger) do
+      verdict = found(%{run | verdict: Verdict.add(run.verdict, verdict, run.opts[:max_faults])}, strays).verdict
 
       case run.opts[:progress] && run.opts[:progress].(Map.take(verdict, [:flows, :events, :bytes])) do
         :cancel -> {:error, Error.new(:cancelled)}

@@ -7,12 +7,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::log::Ledger;
+
 mod edge;
 mod events;
 mod fault;
 mod fit;
 mod group;
 mod layers;
+mod logged;
 mod order;
 mod pace;
 mod piece;
@@ -46,6 +49,37 @@ pub trait Source: Sync {
 
     /// The bytes of one, read into `buffer` or borrowed from the source. It may be asked for more than once.
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault>;
+
+    /// The log that the containers are held against, if there is one.
+    fn ledger(&self) -> Option<&Ledger> {
+        None
+    }
+}
+
+/// Containers, and the log that they are held against.
+pub struct Against<'a, S: ?Sized> {
+    /// Where the containers come from.
+    pub source: &'a S,
+    /// What the log says.
+    pub ledger: &'a Ledger,
+}
+
+impl<S: Source + ?Sized> Source for Against<'_, S> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn size(&self, index: usize) -> usize {
+        self.source.size(index)
+    }
+
+    fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
+        self.source.read(index, buffer)
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        Some(self.ledger)
+    }
 }
 
 /// A container could not be read.

@@ -3,6 +3,7 @@
 mod chain;
 mod hash;
 mod interchange;
+mod ledger;
 mod list;
 mod lock;
 mod log;

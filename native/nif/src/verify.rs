@@ -1,11 +1,12 @@
 //! Verification on a pool of threads: the caller gets a job at once, and its outcome as a message.
 
+use crate::ledger::Held;
 use crate::list::List;
 use crate::terms::{atoms, binary, name};
 use crate::watch::{Budget, Job, Watch};
 use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
-    Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
+    Against, Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
 use event_seal_files::File;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -175,12 +176,22 @@ fn verify<'a>(
     pool: ResourceArc<Pool>,
     flows: Term<'a>,
     settings: Settings,
+    held: Option<ResourceArc<Held>>,
     tag: Term<'a>,
 ) -> ResourceArc<Job> {
     spawn(env, &pool, flows, tag, move |flows, watch| {
         let flows: List<Asked> = flows.decode()?;
         let (pieces, runs) = read_flows(&flows, settings.0, watch)?;
-        Ok(verify_runs(&pieces, &runs, watch, settings.1))
+        Ok(match &held {
+            None => verify_runs(&pieces, &runs, watch, settings.1),
+            Some(held) => {
+                let source = Against {
+                    source: &pieces,
+                    ledger: &held.read().ledger,
+                };
+                verify_runs(&source, &runs, watch, settings.1)
+            }
+        })
     })
 }
 

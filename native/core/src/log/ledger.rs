@@ -32,8 +32,9 @@ pub struct Ledger {
 }
 
 /// Of a flow: how far its last tail reached while the log was read; then where its leaves begin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flow {
+    suite: Suite,
     tip: u64,
     blocks: u32,
     tails: u32,
@@ -83,8 +84,6 @@ pub struct Discord {
 pub struct Stray {
     /// The flow's id.
     pub flow: String,
-    /// The suite.
-    pub suite: Suite,
     /// G.
     pub genesis: Digest,
     /// The block's height.
@@ -206,9 +205,19 @@ impl Ledger {
 
     fn number(&mut self, suite: Suite, genesis: &Digest) -> u32 {
         let next = self.flows.len() as u32;
-        let number = *self.numbers.entry(start(suite, genesis)).or_insert(next);
-        if number == next {
-            self.flows.push(Flow::default());
+        let number = *self.numbers.entry(start(genesis)).or_insert(next);
+        match self.flows.get(number as usize) {
+            Some(flow) if flow.suite == suite => {}
+            // A flow has one suite.
+            Some(_) => self.malformed.push(self.size - 1),
+            // Whoever comes after all was arranged has no leaves there.
+            None => self.flows.push(Flow {
+                suite,
+                tip: 0,
+                blocks: self.blocks.len() as u32,
+                tails: self.tails.len() as u32,
+                state: AtomicU8::new(0),
+            }),
         }
         number
     }
@@ -220,15 +229,17 @@ impl Ledger {
         self.tails.sort_unstable_by_key(Entry::key);
         self.blocks.shrink_to_fit();
         self.tails.shrink_to_fit();
-        for (at, leaf) in self.blocks.iter().enumerate().rev() {
-            if let Some(flow) = self.flows.get_mut(leaf.flow as usize) {
-                flow.blocks = at as u32;
+        self.flows.shrink_to_fit();
+        let (mut block, mut tail) = (self.blocks.iter().peekable(), self.tails.iter().peekable());
+        let (mut blocks, mut tails) = (0, 0);
+        for (number, flow) in (0..).zip(&mut self.flows) {
+            while block.next_if(|leaf| leaf.flow < number).is_some() {
+                blocks += 1;
             }
-        }
-        for (at, leaf) in self.tails.iter().enumerate().rev() {
-            if let Some(flow) = self.flows.get_mut(leaf.flow as usize) {
-                flow.tails = at as u32;
+            while tail.next_if(|leaf| leaf.flow < number).is_some() {
+                tails += 1;
             }
+            (flow.blocks, flow.tails) = (blocks, tails);
         }
         self.find_forks();
     }
@@ -289,29 +300,41 @@ impl Ledger {
         let Some(before) = leaf.number.checked_sub(1) else {
             return 1;
         };
-        let at = self.blocks.partition_point(|one| one.key() < (leaf.flow, before, 0));
-        let found = self.blocks.get(at).filter(|one| (one.flow, one.number) == (leaf.flow, before));
+        let at = self
+            .blocks
+            .partition_point(|one| one.key() < (leaf.flow, before, 0));
+        let found = self
+            .blocks
+            .get(at)
+            .filter(|one| (one.flow, one.number) == (leaf.flow, before));
         found.map_or(leaf.last, |one| one.last + 1)
     }
 
     /// What the log says of a flow.
-    pub(crate) fn of(&self, suite: Suite, genesis: &Digest) -> Option<Known<'_>> {
-        let number = *self.numbers.get(&start(suite, genesis))?;
+    pub(crate) fn of(&self, genesis: &Digest) -> Option<Known<'_>> {
+        let number = *self.numbers.get(&start(genesis))?;
         let flow = self.flows.get(number as usize)?;
         flow.state.fetch_or(SEEN, Relaxed);
-        Some(Known { ledger: self, number, flow })
+        Some(Known {
+            ledger: self,
+            number,
+            flow,
+        })
     }
 
     /// A block of which it knows no leaf.
     pub(crate) fn stray(&self, stray: Stray) {
-        self.strays.lock().unwrap_or_else(PoisonError::into_inner).push(stray);
+        self.strays
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(stray);
     }
 
     /// Takes the blocks of which no leaf has been learnt since either, each with the hash that its leaf has if it has one.
     pub fn take_strays(&self) -> Vec<(Stray, Option<Digest>)> {
         let strays = std::mem::take(&mut *self.strays.lock().unwrap_or_else(PoisonError::into_inner));
         let found = |stray: &Stray| {
-            let flow = self.numbers.get(&start(stray.suite, &stray.genesis))?;
+            let flow = self.numbers.get(&start(&stray.genesis))?;
             self.late.get(&(*flow, stray.height)).copied()
         };
         let faulty = |stray: Stray| match found(&stray) {
@@ -323,7 +346,11 @@ impl Ledger {
 
     /// Whether there are any.
     pub fn has_strays(&self) -> bool {
-        !self.strays.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self
+            .strays
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Of flows that nothing in the store was held against, the lowest leaf each; and leaves that disagree, of flows that
@@ -332,7 +359,11 @@ impl Ledger {
         let mut unmet: Vec<Discord> = Vec::new();
         for (number, flow) in (0..).zip(&self.flows) {
             let state = flow.state.load(Relaxed);
-            let known = Known { ledger: self, number, flow };
+            let known = Known {
+                ledger: self,
+                number,
+                flow,
+            };
             let fork = self.forks.get(&number).filter(|_| state & FINISHED == 0);
             unmet.extend(fork.copied());
             unmet.extend(known.unmet().filter(|_| state & SEEN == 0));
@@ -344,7 +375,11 @@ impl Ledger {
     /// How many positions the leaves below this index cover: of each flow, those up to the greatest that was met.
     pub fn covered(&self, size: u64) -> u64 {
         let covered = |(number, flow): (u32, &Flow)| {
-            let known = Known { ledger: self, number, flow };
+            let known = Known {
+                ledger: self,
+                number,
+                flow,
+            };
             let below = |leaf: &&Entry| leaf.is_met() && u64::from(leaf.index()) < size && !self.void(leaf);
             let blocks = known.blocks().iter().filter(below).map(|leaf| leaf.last).max();
             let tails = known.tails().iter().filter(below).map(|leaf| leaf.last).max();
@@ -378,22 +413,29 @@ pub(crate) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
+    /// How the leaves say that the flow is hashed.
+    pub fn suite(&self) -> Suite {
+        self.flow.suite
+    }
+
     fn blocks(&self) -> &'a [Entry] {
-        self.own(&self.ledger.blocks, self.flow.blocks)
+        own(
+            &self.ledger.blocks,
+            self.flow.blocks,
+            self.next().map(|next| next.blocks),
+        )
     }
 
     fn tails(&self) -> &'a [Entry] {
-        self.own(&self.ledger.tails, self.flow.tails)
+        own(
+            &self.ledger.tails,
+            self.flow.tails,
+            self.next().map(|next| next.tails),
+        )
     }
 
-    fn own(&self, leaves: &'a [Entry], from: u32) -> &'a [Entry] {
-        let own = leaves.get(from as usize..).unwrap_or_default();
-        let count = own.partition_point(|leaf| leaf.flow <= self.number);
-        // A flow without such leaves begins where another's stand.
-        match own.first() {
-            Some(leaf) if leaf.flow == self.number => own.get(..count).unwrap_or_default(),
-            _ => &[],
-        }
+    fn next(&self) -> Option<&'a Flow> {
+        self.ledger.flows.get(self.number as usize + 1)
     }
 
     /// The leaf that binds the block of this height, met from now on.
@@ -402,11 +444,13 @@ impl<'a> Known<'a> {
         let from = blocks.partition_point(|leaf| leaf.number < height);
         let own = blocks.get(from..).unwrap_or_default();
         let same = own.iter().take_while(|leaf| leaf.number == height);
-        same.inspect(|leaf| leaf.meet()).last().filter(|leaf| !self.ledger.void(leaf))
+        same.inspect(|leaf| leaf.meet())
+            .last()
+            .filter(|leaf| !self.ledger.void(leaf))
     }
 
     /// The leaves that bind provisional ids of these positions, met from now on.
-    pub fn tails_within(&self, first: u64, last: u64) -> impl Iterator<Item = &'a Entry> {
+    pub fn tails_within(self, first: u64, last: u64) -> impl Iterator<Item = &'a Entry> + use<'a> {
         let (tails, ledger) = (self.tails(), self.ledger);
         let from = tails.partition_point(|leaf| leaf.number < first);
         let own = tails.get(from..).unwrap_or_default();
@@ -437,10 +481,26 @@ impl<'a> Known<'a> {
     fn unmet(&self) -> Option<Discord> {
         let ledger = self.ledger;
         let open = |leaf: &&Entry| !leaf.is_met() && !ledger.decided(leaf, u32::MAX);
-        let block = self.blocks().iter().find(open).map(|leaf| ledger.discord(leaf, true));
-        let tail = self.tails().iter().find(open).map(|leaf| ledger.discord(leaf, false));
-        block.into_iter().chain(tail).min_by_key(|discord| discord.position)
+        let block = self
+            .blocks()
+            .iter()
+            .find(open)
+            .map(|leaf| ledger.discord(leaf, true));
+        let tail = self
+            .tails()
+            .iter()
+            .find(open)
+            .map(|leaf| ledger.discord(leaf, false));
+        block
+            .into_iter()
+            .chain(tail)
+            .min_by_key(|discord| discord.position)
     }
+}
+
+fn own(leaves: &[Entry], from: u32, to: Option<u32>) -> &[Entry] {
+    let to = to.map_or(leaves.len(), |to| to as usize);
+    leaves.get(from as usize..to).unwrap_or_default()
 }
 
 fn entry(flow: u32, number: u64, last: u64, digest: Digest, index: u32) -> Entry {
@@ -454,11 +514,7 @@ fn entry(flow: u32, number: u64, last: u64, digest: Digest, index: u32) -> Entry
     }
 }
 
-/// A flow by its suite and the first bytes of G.
-fn start(suite: Suite, genesis: &Digest) -> [u8; 16] {
-    let mut start: [u8; 16] = genesis.first_chunk().copied().unwrap_or_default();
-    if suite == Suite::Blake3 {
-        start.iter_mut().for_each(|byte| *byte = !*byte);
-    }
-    start
+/// A flow by the first bytes of G.
+fn start(genesis: &Digest) -> [u8; 16] {
+    genesis.first_chunk().copied().unwrap_or_default()
 }

@@ -98,11 +98,13 @@ pub enum FaultClass {
     Close,
     /// Blocks or events that should be there are not.
     Missing,
+    /// The store-wide log, against what is stored.
+    Log,
 }
 
 impl FaultClass {
     /// All classes, in their order.
-    pub const ALL: [FaultClass; 21] = [
+    pub const ALL: [FaultClass; 22] = [
         FaultClass::Read,
         FaultClass::Format,
         FaultClass::Genesis,
@@ -124,6 +126,7 @@ impl FaultClass {
         FaultClass::Seam,
         FaultClass::Close,
         FaultClass::Missing,
+        FaultClass::Log,
     ];
 
     /// The class's stable name.
@@ -150,6 +153,7 @@ impl FaultClass {
             FaultClass::Seam => "seam",
             FaultClass::Close => "close",
             FaultClass::Missing => "missing",
+            FaultClass::Log => "log",
         }
     }
 }

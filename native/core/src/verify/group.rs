@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::events::{LONG, Part, Slice, check_slices};
+use super::logged::held;
 use super::piece::{Context, Piece, State, Unopened, Whole};
 use super::run::{Linked, Linking};
 use super::view::View;
 use super::{Control, Source};
 use crate::block::{Body, Container};
+use crate::log::Ledger;
 use crate::merkle;
 use crate::suite::{Digest, Role, Suite, hash_each};
 
@@ -121,7 +123,13 @@ pub(super) fn check<S: Source + ?Sized>(
         .collect();
     let mut states = whole
         .chunk_by(|a, b| suite_of(a) == suite_of(b))
-        .flat_map(|alike| check_alike(alike.first().map_or(Suite::Sha256, suite_of), alike))
+        .flat_map(|alike| {
+            check_alike(
+                source.ledger(),
+                alike.first().map_or(Suite::Sha256, suite_of),
+                alike,
+            )
+        })
         .collect::<Vec<State>>()
         .into_iter();
     let pieces = group.iter().zip(&opened).map(|(context, (bytes, opened))| {
@@ -159,7 +167,11 @@ fn open<'a, S: Source + ?Sized>(
 }
 
 /// Checks containers of one suite.
-fn check_alike(suite: Suite, group: &[(&Context<'_>, &Container<'_>)]) -> Vec<State> {
+fn check_alike(
+    ledger: Option<&Ledger>,
+    suite: Suite,
+    group: &[(&Context<'_>, &Container<'_>)],
+) -> Vec<State> {
     let records = group.iter().map(|(_, container)| container.genesis_record());
     let genesis = digests(suite, Role::Flow, records);
     let mut parts: Vec<Part> = Vec::with_capacity(group.len());
@@ -180,14 +192,19 @@ fn check_alike(suite: Suite, group: &[(&Context<'_>, &Container<'_>)]) -> Vec<St
         }
     }
     let wholes = wholes(suite, group, &views, genesis);
+    let mut logged = ledger
+        .map(|ledger| held(ledger, suite, &views, &wholes))
+        .unwrap_or_default()
+        .into_iter();
     let checked = group.iter().zip(&views).zip(parts).zip(wholes);
     checked
-        .map(
-            |((((context, _), view), part), whole)| match context.control.stopped() {
+        .map(|((((context, _), view), part), whole)| {
+            let logged = logged.next().unwrap_or_default();
+            match context.control.stopped() {
                 true => State::Unopened(Unopened::Stopped),
-                false => State::Checked(Box::new(view.checked(context, part, &whole))),
-            },
-        )
+                false => State::Checked(Box::new(view.checked(context, part, &whole, logged))),
+            }
+        })
         .collect()
 }
 

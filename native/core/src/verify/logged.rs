@@ -1,9 +1,11 @@
-//! Containers against what the log says of them.
-use super::fault::Datum;
-use super::piece::Whole;
+//! Containers against what the log says of them, and a flow's end against all that it says of the flow.
+use super::Run;
+use super::fault::{Datum, FaultClass, Faults, Found};
+use super::fit::{Notes, Place};
+use super::piece::{Checked, Whole};
 use super::view::View;
 use crate::link::provided;
-use crate::log::Ledger;
+use crate::log::{Ledger, Stray};
 use crate::suite::{Digest, Role, Suite, hash_each};
 
 /// What the log says of a container otherwise than it is.
@@ -32,13 +34,15 @@ pub(super) fn held(ledger: &Ledger, suite: Suite, views: &[View<'_>], wholes: &[
     let (mut asked, mut inputs) = (Vec::new(), Vec::new());
     for (of, (view, whole)) in views.iter().zip(wholes).enumerate() {
         let mut logged = Logged::default();
-        let known = ledger.of(suite, &view.genesis);
+        let known = ledger.of(&view.genesis).filter(|known| known.suite() == suite);
         if !view.container.is_tail() {
             let leaf = known.and_then(|known| known.block(view.container.header().height));
             logged.block = view.leafed(leaf.map(|leaf| (leaf.digest, leaf.last)), whole);
         }
         let last = view.first.saturating_add(view.container.count() as u64 - 1);
-        let tails = known.into_iter().flat_map(|known| known.tails_within(view.first, last));
+        let tails = known
+            .into_iter()
+            .flat_map(|known| known.tails_within(view.first, last));
         for leaf in tails {
             let i = leaf.last - view.first;
             match view.recorded_provisional(i) {
@@ -55,12 +59,100 @@ pub(super) fn held(ledger: &Ledger, suite: Suite, views: &[View<'_>], wholes: &[
     let mut digests = Vec::with_capacity(inputs.len());
     let inputs: Vec<&[u8]> = inputs.iter().map(<[u8; _]>::as_slice).collect();
     hash_each(suite, Role::Provisional, &inputs, &mut digests);
-    for ((of, i, said), made) in asked.into_iter().zip(digests).filter(|((_, _, said), made)| said != made) {
+    for ((of, i, said), made) in asked
+        .into_iter()
+        .zip(digests)
+        .filter(|((_, _, said), made)| said != made)
+    {
         if let Some(logged) = all.get_mut(of) {
             logged.tails.push((i, said, made));
         }
     }
     all
+}
+
+/// A flow held against the log, container by container.
+pub(super) struct Holding<'a> {
+    ledger: Option<&'a Ledger>,
+    run: &'a Run,
+    /// What differs now is dragged along by what differed before.
+    drags: bool,
+    /// Behind this position a container could not be read.
+    lost: Option<u64>,
+}
+
+impl<'a> Holding<'a> {
+    pub fn new(ledger: Option<&'a Ledger>, run: &'a Run) -> Self {
+        Holding {
+            ledger,
+            run,
+            drags: false,
+            lost: None,
+        }
+    }
+
+    pub fn lose(&mut self, n: u64) {
+        self.lost.get_or_insert(n);
+    }
+
+    /// A container that is at fault itself has said so.
+    pub fn hold(&mut self, checked: &Checked, place: Place, note: &mut Notes<'_>) {
+        if checked.faults.count() > 0 {
+            return;
+        }
+        match checked.logged.block {
+            Leafed::Unasked => {}
+            Leafed::Same => self.drags = false,
+            Leafed::Absent => self.stray(checked),
+            Leafed::Differs(recorded, recomputed) => self.differs(place.first, recorded, recomputed, note),
+        }
+        for (i, recorded, recomputed) in &checked.logged.tails {
+            self.differs(place.first + i, (*recorded).into(), (*recomputed).into(), note);
+        }
+    }
+
+    fn differs(&mut self, at: u64, recorded: Datum, recomputed: Datum, note: &mut Notes<'_>) {
+        if !std::mem::replace(&mut self.drags, true) {
+            note.add(at, FaultClass::Log, recorded, recomputed);
+        }
+    }
+
+    fn stray(&self, checked: &Checked) {
+        let header = &checked.header;
+        if let Some(ledger) = self.ledger {
+            ledger.stray(Stray {
+                flow: self.run.flow.clone(),
+                genesis: checked.genesis,
+                height: header.height,
+                first: header.first,
+                last: header.last(),
+                hash: checked.hash.recorded,
+            });
+        }
+    }
+
+    /// Whatever the log says of the flow must have been there, now that all of it was.
+    pub fn finish(&self, genesis: Option<&Digest>, faults: &mut Faults) {
+        let known = genesis
+            .zip(self.ledger)
+            .and_then(|(genesis, ledger)| ledger.of(genesis));
+        let Some(known) = known else { return };
+        if let Some(n) = self.lost {
+            known.excuse(n + 1);
+        }
+        if self.run.more {
+            return;
+        }
+        for discord in known.finish() {
+            faults.push(Found {
+                at: discord.position,
+                class: FaultClass::Log,
+                block: discord.block,
+                recorded: discord.recorded.into(),
+                recomputed: discord.other.map_or(Datum::None, Datum::Digest),
+            });
+        }
+    }
 }
 
 impl View<'_> {

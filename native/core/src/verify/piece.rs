@@ -3,6 +3,7 @@ use std::ops::{Deref, Range};
 
 use super::events::Part;
 use super::fault::{FaultClass, Faults};
+use super::logged::Logged;
 use super::order::{Earlier, Order};
 use super::view::{View, lookup};
 use super::{Control, Run};
@@ -105,6 +106,8 @@ pub(super) struct Checked {
     pub bodies_verified: u64,
     pub bodies_not_shown: u64,
     pub order: Order,
+    /// What the log says otherwise.
+    pub logged: Logged,
 }
 
 impl Piece {
@@ -151,7 +154,13 @@ pub(super) struct Whole {
 
 impl View<'_> {
     /// What the container's events, checked, and its other layers make of it.
-    pub(super) fn checked(&self, context: &Context<'_>, mut part: Part, whole: &Whole) -> Checked {
+    pub(super) fn checked(
+        &self,
+        context: &Context<'_>,
+        mut part: Part,
+        whole: &Whole,
+        logged: Logged,
+    ) -> Checked {
         let order = self.order(context.earlier, &mut part);
         let (bad_ids, sound, hash) = if self.container.is_tail() {
             self.tail(&mut part);
@@ -159,7 +168,10 @@ impl View<'_> {
         } else {
             self.block(whole, &order, &mut part)
         };
-        self.summary(context, part, order, bad_ids, sound, hash)
+        Checked {
+            logged,
+            ..self.summary(context, part, order, bad_ids, sound, hash)
+        }
     }
 
     fn summary(
@@ -207,6 +219,7 @@ impl View<'_> {
             bodies_not_shown: part.bodies_not_shown,
             order,
             header,
+            logged: Logged::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::edge::Reach;
 use super::fault::{Datum, FaultClass, Faults, Found};
 use super::fit::{Notes, Place, begins};
+use super::logged::Holding;
 use super::order::Earlier;
 use super::piece::{Checked, Context, Pair, Piece, State, Unopened};
 use super::{Control, Edge, Fault, Run, Source, group};
@@ -94,21 +95,26 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
             .clone()
             .unwrap_or_else(|| Edge::start(self.run.alone));
         let mut faults = Faults::new(self.max_faults);
+        let mut log = Holding::new(self.source.ledger(), self.run);
         for (index, piece) in self.pieces.iter().enumerate() {
+            let n = edge.n();
             match &piece.state {
                 State::Unopened(Unopened::Stopped) => {}
                 State::Unopened(Unopened::Unreadable) => {
+                    log.lose(n);
                     edge.lose(&mut faults, FaultClass::Read, Datum::None)
                 }
                 State::Unopened(Unopened::Malformed(malformed)) => {
+                    log.lose(n);
                     edge.lose(&mut faults, FaultClass::Format, malformed.at.into());
                 }
-                State::Checked(checked) => self.fit(&mut edge, checked, index, &mut faults),
+                State::Checked(checked) => self.fit(&mut edge, checked, index, &mut faults, &mut log),
             }
         }
         if !self.run.more {
             edge.finish(self.run, &mut faults);
         }
+        log.finish(edge.genesis.as_ref(), &mut faults);
         let fault_count = faults.count();
         let faults = faults
             .into_sorted()
@@ -137,7 +143,14 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
         }
     }
 
-    fn fit(&self, edge: &mut Edge, checked: &Checked, index: usize, faults: &mut Faults) {
+    fn fit(
+        &self,
+        edge: &mut Edge,
+        checked: &Checked,
+        index: usize,
+        faults: &mut Faults,
+        log: &mut Holding<'_>,
+    ) {
         let block = (!checked.tail).then_some(checked.header.height);
         let mut note = Notes { faults, block };
         if checked.foreign || edge.genesis.is_some_and(|genesis| genesis != checked.genesis) {
@@ -152,6 +165,7 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
             }
             let found = self.faults(checked, index, at, note.faults);
             note.faults.take(found, at, block);
+            log.lose(edge.n());
             return edge.skip();
         }
         edge.learn_genesis(checked.genesis);
@@ -173,6 +187,7 @@ impl<'a, S: Source + ?Sized> Linking<'a, S> {
         } else {
             begins(checked, place.first, &mut note);
         }
+        log.hold(checked, place, &mut note);
         edge.pass(checked, place);
     }
 

@@ -1,0 +1,144 @@
+defmodule EventSeal.Verifier.Ledger do
+  @moduledoc false
+  # The store-wide log, held against the store (FORMAT.md, "Verification"): each leaf has its block or its end of a flow,
+  # each block has its leaf, and the log is what its checkpoints say. It is read before the flows are, so whatever it speaks
+  # of must be there; what was sealed since is looked up once more.
+  #
+  # A fault of the log as a whole names the flow "log", and a leaf's index or a size as its position.
+
+  alias EventSeal.{Chain, Checkpoint, Error, Fault, Native, Store, Verdict}
+
+  @page 4_096
+  @log "log"
+
+  @enforce_keys [:store, :held]
+  defstruct [:store, :held, size: 0, last: nil]
+
+  @type t :: %__MODULE__{store: Store.t(), held: reference, size: non_neg_integer, last: Checkpoint.t() | nil}
+
+  @doc """
+  Reads the log. `outside` is a checkpoint that was kept elsewhere, or nil. Where a leaf cannot be read, nothing behind it has
+  its place: that is a fault, and there is no ledger.
+  """
+  @spec open(Store.t(), Checkpoint.t() | nil) :: {:ok, t | nil, [Fault.t()]} | {:error, Error.t()}
+  def open(store, outside) do
+    {last, faults} = last(store)
+    checkpoints = Enum.reject([last, outside], &is_nil/1)
+    points = for(%{size: size} <- checkpoints, do: size) |> Enum.uniq() |> Enum.sort()
+    held = Native.ledger()
+
+    case learn(store, held, {0, Native.ledger_learn(held, [])}, points, %{}) do
+      {:ok, size, roots} ->
+        :ok = Native.ledger_arrange(held)
+        found = Enum.flat_map(checkpoints, &compare(&1, size, roots))
+        last = if Enum.any?(found), do: nil, else: last
+        {:ok, %__MODULE__{store: store, held: held, size: size, last: last}, faults ++ Enum.uniq(found)}
+
+      {:unreadable, size} ->
+        {:ok, nil, faults ++ [fault(@log, size, :read)]}
+
+      {:error, _} = error ->
+        error
+    end
+  end
+
+  defp last(store) do
+    case Checkpoint.last(store) do
+      {:ok, last} -> {last, []}
+      {:error, %Error{}} -> {nil, [fault(@log, 0, :log)]}
+    end
+  end
+
+  # Up to each size that a checkpoint speaks of, so that the root is known there.
+  defp learn(store, held, {size, {size, root}}, [size | points], roots),
+    do: learn(store, held, {size, {size, root}}, points, Map.put(roots, size, root))
+
+  defp learn(store, held, {size, _head}, points, roots) do
+    count = Enum.min([@page | Enum.map(points, &(&1 - size))])
+
+    case Store.log(store, {:leaves, size, count}) do
+      {:ok, []} ->
+        {:ok, size, roots}
+
+      {:ok, leaves} ->
+        {size, _root} = head = Native.ledger_learn(held, leaves)
+        learn(store, held, {size, head}, points, roots)
+
+      {:error, %Error{reason: :corrupt}} ->
+        {:unreadable, size}
+
+      {:error, _} = error ->
+        error
+    end
+  end
+
+  defp compare(%{size: size}, stored, _roots) when size > stored,
+    do: [%{fault(@log, size, :rolled_back) | recorded: stored, recomputed: size}]
+
+  defp compare(%{size: size, root: root}, _stored, roots) do
+    case roots do
+      %{^size => ^root} -> []
+      %{^size => made} -> [%{fault(@log, size, :log) | recorded: root, recomputed: made}]
+    end
+  end
+
+  @doc "Faults of the blocks that were looked at and that no leaf tells of, the leaves that were added meanwhile included."
+  @spec strays(t | nil) :: {:ok, [Fault.t()]} | {:error, Error.t()}
+  def strays(nil), do: {:ok, []}
+
+  def strays(ledger) do
+    if Native.ledger_has_strays(ledger.held),
+      do: with(:ok <- follow(ledger), do: {:ok, Enum.map(Native.ledger_strays(ledger.held), &Chain.fault/1)}),
+      else: {:ok, []}
+  end
+
+  defp follow(%{store: store, held: held} = ledger) do
+    {size, _root} = Native.ledger_learn(held, [])
+
+    case Store.log(store, {:leaves, size, @page}) do
+      {:ok, []} -> :ok
+      {:ok, leaves} -> Native.ledger_learn(held, leaves) && follow(ledger)
+      {:error, _} = error -> error
+    end
+  end
+
+  @doc "What is left when every flow was looked at: leaves that nothing met or that are none, and how far the log covers."
+  @spec rest(t | nil, pos_integer) :: {:ok, Verdict.t()} | {:error, Error.t()}
+  def rest(nil, _max_faults), do: {:ok, %Verdict{}}
+
+  def rest(ledger, max_faults) do
+    {unmet, malformed, unknown, covered} =
+      Native.ledger_rest(ledger.held, if(ledger.last, do: ledger.last.size, else: 0))
+
+    malformed = for index <- malformed, do: fault(@log, index, :log)
+
+    with {:ok, unmet_faults} <- named(ledger.store, Enum.take(unmet, max_faults)) do
+      {:ok,
+       %Verdict{
+         faults: Enum.take(malformed ++ unmet_faults, max_faults),
+         fault_count: length(malformed) + length(unmet),
+         leaves: ledger.size,
+         unknown_leaves: unknown,
+         checkpoint: ledger.last && ledger.last.size,
+         covered: if(ledger.last, do: covered, else: 0)
+       }}
+    end
+  end
+
+  # A flow that is not there bears the digest of its genesis in the place of its id.
+  defp named(store, unmet) do
+    Enum.reduce_while(unmet, {:ok, []}, fn {index, position, block, recorded, other}, {:ok, faults} ->
+      case Store.log(store, {:leaves, index, 1}) do
+        {:ok, [leaf]} ->
+          {:ok, said} = Native.read_leaf(leaf)
+          flow = "genesis " <> Base.encode16(elem(said, 2), case: :lower)
+          {:cont, {:ok, [Chain.fault({flow, position, block, :log, recorded, other}) | faults]}}
+
+        {:error, _} = error ->
+          {:halt, error}
+      end
+    end)
+  end
+
+  defp fault(flow, position, class), do: %Fault{flow: flow, position: position, class: class}
+end

@@ -1,0 +1,108 @@
+//! The log as a verification holds it against a store: what its leaves bind, and the edge of the tree over them.
+
+use crate::list::List;
+use crate::terms::{atoms, binary, name};
+use event_seal_core::log::{Discord, Frontier, Ledger, leaf_hash};
+use event_seal_core::suite::Digest;
+use event_seal_core::verify::FaultClass;
+use rustler::{Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+#[derive(Default)]
+pub struct Learnt {
+    pub ledger: Ledger,
+    frontier: Frontier,
+}
+
+/// Verifications read it from many threads while nothing is learnt.
+pub struct Held(RwLock<Learnt>);
+
+#[rustler::resource_impl]
+impl Resource for Held {}
+
+impl Held {
+    pub fn read(&self) -> RwLockReadGuard<'_, Learnt> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Learnt> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[rustler::nif]
+fn ledger() -> ResourceArc<Held> {
+    ResourceArc::new(Held(RwLock::default()))
+}
+
+/// Takes in the next leaves, each by its data. `{size, root}`; an argument error if they are more than it can hold.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn ledger_learn<'a>(
+    env: Env<'a>,
+    held: ResourceArc<Held>,
+    leaves: List<Binary>,
+) -> NifResult<(u64, Term<'a>)> {
+    let mut learnt = held.write();
+    let mut stored = Vec::new();
+    for data in leaves.iter() {
+        let leaf = leaf_hash(data.as_slice());
+        stored.clear();
+        let room = learnt.ledger.learn(data.as_slice()) && learnt.frontier.push(leaf, &mut stored).is_ok();
+        if !room {
+            return Err(rustler::Error::BadArg);
+        }
+    }
+    Ok((learnt.frontier.size(), binary(env, &learnt.frontier.root())))
+}
+
+/// All leaves were learnt that the store must meet.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn ledger_arrange(held: ResourceArc<Held>) -> rustler::Atom {
+    held.write().ledger.arrange();
+    atoms::ok()
+}
+
+/// Whether blocks were seen of which no leaf is known.
+#[rustler::nif]
+fn ledger_has_strays(held: ResourceArc<Held>) -> bool {
+    held.read().ledger.has_strays()
+}
+
+/// Those of which none was learnt since either, as faults.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn ledger_strays<'a>(env: Env<'a>, held: ResourceArc<Held>) -> Vec<Term<'a>> {
+    let class = name(env, FaultClass::Log.name());
+    let strays = held.read().ledger.take_strays();
+    strays
+        .iter()
+        .map(|(stray, said)| {
+            let said = digest(env, said.as_ref());
+            let hash = binary(env, &stray.hash);
+            (&stray.flow, stray.first, stray.height, class, said, hash).encode(env)
+        })
+        .collect()
+}
+
+/// What is left when all flows were looked at: `{unmet, malformed, unknown, covered}`, the last of the leaves below `size`.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn ledger_rest<'a>(env: Env<'a>, held: ResourceArc<Held>, size: u64) -> Term<'a> {
+    let learnt = held.read();
+    let ledger = &learnt.ledger;
+    let unmet: Vec<Term> = ledger.unmet().iter().map(|one| discord(env, one)).collect();
+    (
+        unmet,
+        ledger.malformed().to_vec(),
+        ledger.unknown(),
+        ledger.covered(size),
+    )
+        .encode(env)
+}
+
+fn discord<'a>(env: Env<'a>, one: &Discord) -> Term<'a> {
+    let (recorded, other) = (binary(env, &one.recorded), digest(env, one.other.as_ref()));
+    (one.index, one.position, one.block, recorded, other).encode(env)
+}
+
+fn digest<'a>(env: Env<'a>, digest: Option<&Digest>) -> Term<'a> {
+    digest.map_or_else(|| atoms::nil().encode(env), |digest| binary(env, digest))
+}
