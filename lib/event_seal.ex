@@ -382,6 +382,22 @@ defmodule EventSeal do
   end
 
   @doc """
+  How far the last checkpoint covers a flow: `{:ok, %{n: last settled position, covered: position, checkpoint: size}}`.
+  Whoever keeps that checkpoint elsewhere can show later that everything up to `covered` was there, as it was. `checkpoint`
+  is nil, and `covered` 0, if none was signed yet.
+
+  Errors: `:not_found`; `:invalid` without the option `:checkpoints`; a store's.
+  """
+  @spec coverage(name, flow) ::
+          {:ok, %{n: non_neg_integer, covered: non_neg_integer, checkpoint: non_neg_integer | nil}}
+          | {:error, Error.t()}
+  def coverage(name, flow) do
+    verb(name, :coverage, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow), do: Reader.reading(fn -> Log.coverage(instance, flow) end)
+    end)
+  end
+
+  @doc """
   The proof that an event stands at its position: a text that whoever has the log's verifier key can check alone, with
   `EventSeal.Proof.verify/2` or `event-seal verify`, without this store and without trusting whoever runs it. The event must
   be fixed, and its block covered by a checkpoint.

@@ -2,7 +2,7 @@ defmodule EventSeal.VerifierTest do
   # A whole store verified from what is stored in it. What a forger would do to the bytes is committed as it stands.
   use ExUnit.Case, async: true
 
-  alias EventSeal.{Chain, Error, Event, Record, Store, Verdict, Verifier}
+  alias EventSeal.{Chain, Error, Event, Native, Record, Store, Verdict, Verifier}
 
   setup do
     name = :"verifier_#{System.unique_integer([:positive])}"
@@ -152,7 +152,9 @@ defmodule EventSeal.VerifierTest do
 
   defp commit(store, chain, blocks, tail, honest \\ nil) do
     puts = for n <- 1..chain.n, do: {:put, chain.flow, n, :tail, "", ""}
-    sealed = honest |> Kernel.||(blocks) |> Enum.map(&elem(Chain.header(&1), 1)) |> Enum.zip_with(blocks, &block/2)
+    headers = Enum.map(honest || blocks, &elem(Chain.header(&1), 1))
+    sealed = Enum.zip_with(headers, blocks, &block/2)
+    leaves = for header <- headers, do: leaf(chain, header)
 
     kept =
       for entry <- tail do
@@ -161,7 +163,12 @@ defmodule EventSeal.VerifierTest do
       end
 
     puts = Enum.take(puts, chain.fixed)
-    :ok = Store.commit(store, [{:open, chain.flow, chain.genesis}] ++ puts ++ sealed ++ kept)
+    :ok = Store.commit(store, [{:open, chain.flow, chain.genesis}] ++ puts ++ sealed ++ leaves ++ kept)
+  end
+
+  defp leaf(chain, header) do
+    last = header.first + header.count - 1
+    {:leaf, Native.block_leaf(chain.suite, chain.digest, header.height, last, header.hash)}
   end
 
   defp block(header, bytes) do

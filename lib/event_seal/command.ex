@@ -54,22 +54,31 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE]` or `--file FILE…`, either with `--max-rate RATE`: see `EventSeal.Verifier`,
-  `EventSeal.Heads` and `EventSeal.Interchange`. A rate is a number of events a second, or of bytes with a unit: `20000`,
-  `50MB` (B, kB, MB).
+  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…]` or `--file FILE…`, either with `--max-rate RATE`:
+  see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
+  events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
-    usage = "verify --dir DIR [--archive DIR] [--head FILE], or verify --file FILE…; both [--max-rate 20000|50MB]"
+    usage =
+      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…], or verify --file FILE…; " <>
+        "both [--max-rate 20000|50MB]"
 
-    run(usage, args, [dir: :string, archive: :string, head: :string, file: :keep, max_rate: :string], fn opts, files ->
+    switches =
+      [dir: :string, archive: :string, head: :string, checkpoint: :string, key: :keep] ++
+        [file: :keep, max_rate: :string]
+
+    run(usage, args, switches, fn opts, files ->
       with {:ok, rate} <- rate(opts[:max_rate]), do: verify(Map.delete(opts, :max_rate), files, rate)
     end)
   end
 
-  defp verify(%{dir: _, file: []} = opts, [], rate), do: verify_dir(disk(opts), opts[:head], rate)
+  defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
+    known = for {name, value} <- opts, name in [:head, :checkpoint] or (name == :key and keys != []), do: {name, value}
+    verify_dir(disk(opts), known ++ rate)
+  end
 
-  defp verify(%{file: [_ | _] = files} = opts, more, rate) when map_size(opts) == 1,
+  defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
     do: verify_files(files ++ more, rate)
 
   defp verify(_opts, _files, _rate), do: :usage
@@ -144,7 +153,6 @@ defmodule EventSeal.Command do
     end)
   end
 
-  # A list of repeated options is only ever `--file`.
   defp run(usage, args, switches, fun) do
     with {:ok, opts, rest} <- parse(args, switches),
          {:ok, _started} <- Application.ensure_all_started(:event_seal),
@@ -158,10 +166,13 @@ defmodule EventSeal.Command do
 
   defp parse(args, switches) do
     case OptionParser.parse(args, strict: switches) do
-      {opts, rest, []} -> {:ok, opts |> Map.new() |> Map.put(:file, Keyword.get_values(opts, :file)), rest}
+      {opts, rest, []} -> {:ok, Map.merge(Map.new(opts), repeated(opts, switches)), rest}
       {_opts, _rest, _invalid} -> :usage
     end
   end
+
+  defp repeated(opts, switches),
+    do: for({name, :keep} <- switches, into: %{}, do: {name, Keyword.get_values(opts, name)})
 
   defp suite(name) do
     with :error <- Map.fetch(@suites, name), do: :usage
@@ -200,9 +211,9 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(disk, head, rate) do
+  defp verify_dir(disk, opts) do
     with_reader(disk, fn store ->
-      verdict(Verifier.run(store, [head: head, progress: Report.progress()] ++ rate), disk[:dir])
+      verdict(Verifier.run(store, [progress: Report.progress()] ++ opts), disk[:dir])
     end)
   end
 

@@ -10,12 +10,13 @@ defmodule EventSeal.Doctor do
 
   A flow cannot go on behind a block whose three next events are lost, since it bears their hashes. Then its last block is
   opened again: its events are in the sandbox of the new store, with their positions, and will be sealed anew; a head that was
-  known of the flow (`EventSeal.Heads`) is then `:rolled_back`, as it is. What is intact
+  known of the flow (`EventSeal.Heads`) is then `:rolled_back`, as it is. For each such flow, and each that is shorter now, the
+  new store's log gets a decision leaf: the loss is on record, and what the log said before binds no more. What is intact
   but follows from nothing that was saved is kept apart, in files that `event_seal.verify --file` reads.
   """
 
-  alias EventSeal.{Chain, Error, Reader, Store, Verdict, Verification, Verifier}
-  alias EventSeal.Doctor.{Apart, Saving}
+  alias EventSeal.{Chain, Checkpoint, Error, Reader, Store, Verdict, Verification, Verifier}
+  alias EventSeal.Doctor.{Apart, Leaves, Saving}
   alias EventSeal.Store.Disk
 
   defstruct verdict: nil,
@@ -31,13 +32,16 @@ defmodule EventSeal.Doctor do
             leaves: 0,
             log_lost: 0,
             broken: [],
-            faults: []
+            faults: [],
+            changed: MapSet.new(),
+            decisions: []
 
   @typedoc """
   `verdict` is the source's, `saved_verdict` the new store's (nil without one). `flows`, `blocks`, `events` (settled), `pool`,
   `spent`, `leaves` (and checkpoints) count what can be saved, `mended` the blocks among it in which one byte was hit, `apart` the events that are intact but do not follow, `lost`
   those that are known to have been there and are not, `log_lost` the log's items behind its first gap. `broken` has a map
-  for each flow that is not whole; it and `faults`, `{genesis, fault}`, name flows by their genesis digest in hex.
+  for each flow that is not whole; it and `faults`, `{genesis, fault}`, name flows by their genesis digest in hex. `changed`
+  has the genesis digests of flows that are not saved as the log knew them, `decisions` what the new store's log says of them.
   """
   @type t :: %__MODULE__{}
 
@@ -86,9 +90,13 @@ defmodule EventSeal.Doctor do
   # A flow is named by its genesis, which says nothing of whose it is.
   defp name(%{genesis: nil, flow: flow}), do: "unknown-" <> hex(:crypto.hash(:sha256, flow))
 
-  defp name(%{genesis: genesis}) do
+  defp name(examined), do: examined |> digests() |> hd() |> hex()
+
+  defp digests(%{genesis: nil}), do: []
+
+  defp digests(%{genesis: genesis}) do
     {:ok, chain} = Chain.restore(genesis, nil, nil, [])
-    hex(chain.digest)
+    [chain.digest]
   end
 
   defp hex(digest), do: Base.encode16(digest, case: :lower)
@@ -98,9 +106,12 @@ defmodule EventSeal.Doctor do
     beyond = for n <- Apart.positions(sorted), n > last, uniq: true, do: n
     lost = Enum.to_list((last + 1)..examined.known//1) -- beyond
 
+    changed = if last < examined.known or examined.apart != [], do: digests(examined), else: []
+
     %{
       found
-      | flows: found.flows + if(keep?(examined, spent), do: 1, else: 0),
+      | changed: MapSet.union(found.changed, MapSet.new(changed)),
+        flows: found.flows + if(keep?(examined, spent), do: 1, else: 0),
         blocks: found.blocks + length(examined.kept),
         events: found.events + last,
         pool: found.pool + length(examined.pool),
@@ -132,8 +143,19 @@ defmodule EventSeal.Doctor do
   defp log(store, kind, {found, saving}) do
     query = if kind == :leaf, do: :leaves, else: :checkpoints
     {:ok, %{^query => size}} = Store.log(store, :size)
-    {taken, saving} = items(store, {query, kind}, 0, size, saving)
+    true_ones = if kind == :leaf, do: size, else: extended(store, size, found.leaves)
+    {taken, saving} = items(store, {query, kind}, 0, true_ones, saving)
     {%{found | leaves: found.leaves + taken, log_lost: found.log_lost + size - taken}, saving}
+  end
+
+  # A checkpoint of leaves that could not be saved is none of the new store's log.
+  defp extended(store, count, leaves) do
+    Enum.find(0..(count - 1)//1, count, fn index ->
+      with {:ok, [item]} <- Store.log(store, {:checkpoints, index, 1}),
+           {:ok, checkpoint} <- Checkpoint.unpack(item),
+           do: checkpoint.size > leaves,
+           else: (_unreadable -> true)
+    end)
   end
 
   defp items(_store, _kind, from, to, saving) when from >= to, do: {from, saving}
@@ -153,6 +175,7 @@ defmodule EventSeal.Doctor do
 
   defp finish(%{out: {store, _apart}}, {found, saving}) do
     Saving.commit(saving)
+    found = %{found | decisions: Leaves.add(store, found.changed)}
     with {:ok, verdict} <- Verifier.run(store, []), do: {:ok, %{found | saved_verdict: verdict}}
   end
 

@@ -13,7 +13,7 @@ defmodule EventSeal.Log do
   use GenServer
 
   require Logger
-  alias EventSeal.{Checkpoint, Error, Heads, Instance, Native, Reader, Signer, Store}
+  alias EventSeal.{Chain, Checkpoint, Error, Heads, Instance, Native, Reader, Record, Signer, Store}
   alias EventSeal.Log.Tree
 
   @commit 1_000
@@ -37,6 +37,19 @@ defmodule EventSeal.Log do
   @doc "The tree, and the last checkpoint (or nil)."
   @spec tree(Instance.t()) :: {:ok, Tree.t(), Checkpoint.t() | nil} | {:error, Error.t()}
   def tree(instance), do: call(instance, :tree)
+
+  @doc "How far the last checkpoint covers a flow: `EventSeal.coverage/2`."
+  @spec coverage(Instance.t(), Store.flow()) :: {:ok, map} | {:error, Error.t()}
+  def coverage(%{store: store} = instance, flow) do
+    with {:ok, tree, last} <- tree(instance),
+         {:ok, head} <- Store.head(store, flow),
+         {:ok, chain} <- Chain.restore(head.genesis, nil, nil, []),
+         size = if(last, do: last.size),
+         {:ok, covered} <- Tree.covered(tree, store, chain.digest, size || 0) do
+      n = head.fixed + length(Record.settled(head.entries))
+      {:ok, %{n: n, covered: covered, checkpoint: size}}
+    end
+  end
 
   defp call(instance, what) do
     if instance.options[:checkpoints],

@@ -123,6 +123,9 @@ defmodule EventSeal.Native do
   @spec tail_leaf(atom, <<_::256>>, pos_integer, <<_::256>>) :: binary
   def tail_leaf(_suite, _genesis, _n, _provisional), do: not_loaded()
 
+  @spec decision_leaf(atom, <<_::256>>, pos_integer, <<_::256>>, <<_::256>>) :: binary
+  def decision_leaf(_suite, _genesis, _n, _provisional, _decision), do: not_loaded()
+
   @spec key_change_leaf(String.t(), String.t()) :: binary
   def key_change_leaf(_old, _new), do: not_loaded()
 
@@ -138,7 +141,7 @@ defmodule EventSeal.Native do
   @spec log_head(reference) :: {non_neg_integer, <<_::256>>}
   def log_head(_tree), do: not_loaded()
 
-  @spec log_tail(reference, <<_::256>>) :: non_neg_integer
+  @spec log_tail(reference, <<_::256>>) :: {n :: non_neg_integer, index :: non_neg_integer}
   def log_tail(_tree, _genesis), do: not_loaded()
 
   @spec log_block(reference, <<_::256>>) :: non_neg_integer | nil

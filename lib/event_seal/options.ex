@@ -120,6 +120,13 @@ defmodule EventSeal.Options do
         type: :path,
         doc: "a file of `EventSeal.Heads` from an earlier time: what it knows and the store has not is `:rolled_back`"
       ],
+      checkpoint: [
+        type: :path,
+        doc:
+          "a file with a checkpoint of this store's log that was kept elsewhere: a log that is shorter is `:rolled_back`, " <>
+            "one that does not begin so is a fault `:log`"
+      ],
+      key: [type: :keys, doc: "the verifier key of the log by which the checkpoint is believed, or all that it had"],
       progress: [
         type: {:function, 1},
         doc:

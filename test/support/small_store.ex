@@ -4,7 +4,8 @@ defmodule EventSeal.SmallStore do
   # alone and one of the sandbox alone, one that the journal alone knows, retractions and log leaves, before and after a
   # rotation, finished segments with the files beside them, and a journal that still holds things.
 
-  alias EventSeal.{FastFiles, Instance, ManualClock, Store}
+  alias EventSeal.{Checkpoint, FastFiles, Instance, ManualClock, Native, Signer, Store}
+  alias EventSeal.Log.Tree
   alias EventSeal.Store.Disk
 
   @segment_bytes 32_768
@@ -101,10 +102,22 @@ defmodule EventSeal.SmallStore do
 
   defp close(flow), do: {:ok, _} = EventSeal.close(@name, flow)
 
-  # Writers make no leaves yet: a host's own, by the store itself.
+  # The log changes hands: another key is announced, and signs.
   defp leaf(number) do
     store = Store.handle(Disk, Instance.store_name(@name))
-    :ok = Store.commit(store, [{:leaf, "a leaf, #{number}"}, {:checkpoint, "a checkpoint, #{number}"}])
+    [{_, before}, {key, verifier}] = for n <- [number - 1, number], do: key(n)
+    leaf = Native.key_change_leaf(before, verifier)
+    {:ok, tree} = Tree.open(store)
+    {:ok, size} = Native.log_push(tree, [leaf])
+    {^size, root} = Tree.head(tree)
+    {:ok, checkpoint} = Signer.checkpoint({Signer.File, key, verifier}, size, root)
+    :ok = Store.commit(store, [{:leaf, leaf}, {:checkpoint, Checkpoint.pack(checkpoint)}])
+  end
+
+  defp key(number) do
+    {:ok, {secret, _verifier}} = Native.key_texts("ward.example/log", :log, :binary.copy(<<number>>, 32))
+    {:ok, key} = Native.key_open(secret)
+    key
   end
 
   # They are made by a process of their own.

@@ -101,9 +101,15 @@ defmodule EventSeal.Command.Examination do
           do: "saved_#{key} #{Map.fetch!(found, key)}"
         ) ++
         ["apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
-        Enum.map(found.broken, &broken/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
+        Enum.map(found.broken, &broken/1) ++
+        Enum.map(found.decisions, &decision/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
 
     Enum.map(lines, &[&1, ?\n])
+  end
+
+  defp decision(decision) do
+    [genesis, salt] = for digest <- [decision.genesis, decision.salt], do: Base.encode16(digest, case: :lower)
+    "decision #{genesis} #{decision.n} #{salt} #{decision.text}"
   end
 
   defp say(text), do: Report.puts(text)

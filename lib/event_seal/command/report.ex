@@ -71,8 +71,23 @@ defmodule EventSeal.Command.Report do
       "  #{count(verdict.bodies_verified, "body", "bodies")} verified, #{number(verdict.bodies_not_shown)} not shown"
     )
 
+    log(verdict)
     faults(verdict)
     damage(verdict.damage)
+  end
+
+  defp log(%Verdict{leaves: nil}), do: :ok
+
+  defp log(verdict) do
+    unknown = if verdict.unknown_leaves > 0, do: ", #{number(verdict.unknown_leaves)} of unknown types", else: ""
+    puts("  #{count(verdict.leaves, "leaf", "leaves")} of the log held against them#{unknown}; #{covered(verdict)}")
+  end
+
+  defp covered(%{checkpoint: nil}), do: "no checkpoint covers them"
+
+  defp covered(verdict) do
+    "the last checkpoint, of #{count(verdict.checkpoint, "leaf", "leaves")}, covers #{number(verdict.covered)} " <>
+      "of #{count(verdict.events, "event")}"
   end
 
   defp damage([]), do: :ok

@@ -33,7 +33,31 @@ defmodule EventSeal.Log.Tree do
 
   @doc "The last position that a leaf tells of the tail of the flow with this genesis digest; 0 if none does."
   @spec tail(t, digest) :: non_neg_integer
-  def tail(tree, genesis), do: Native.log_tail(tree, genesis)
+  def tail(tree, genesis), do: tree |> Native.log_tail(genesis) |> elem(0)
+
+  @doc "The last position of this flow that a leaf below the size tells of; 0 if none does."
+  @spec covered(t, Store.t(), digest, non_neg_integer) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def covered(tree, store, genesis, size) do
+    case Native.log_tail(tree, genesis) do
+      {0, _index} -> {:ok, 0}
+      {n, index} when index < size -> {:ok, n}
+      # A later leaf was written, and no checkpoint signed over it yet.
+      _later -> earlier(store, genesis, 0, size, 0)
+    end
+  end
+
+  defp earlier(_store, _genesis, size, size, covered), do: {:ok, covered}
+
+  defp earlier(store, genesis, from, size, covered) do
+    with {:ok, leaves} <- Store.log(store, {:leaves, from, min(@page, size - from)}) do
+      covered = Enum.max([covered | Enum.flat_map(leaves, &reach(Native.read_leaf(&1), genesis))])
+      earlier(store, genesis, from + length(leaves), size, covered)
+    end
+  end
+
+  defp reach({:ok, {:block, _suite, genesis, _height, last, _hash}}, genesis), do: [last]
+  defp reach({:ok, {:tail, _suite, genesis, n, _provisional}}, genesis), do: [n]
+  defp reach(_other, _genesis), do: []
 
   @doc "The index of the leaf of the block with this hash, or nil."
   @spec block(t, digest) :: non_neg_integer | nil

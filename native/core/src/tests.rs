@@ -2,6 +2,7 @@
 mod checkpoint;
 mod clinic;
 mod lanes;
+mod ledger;
 pub mod log;
 mod proof;
 mod properties;

@@ -55,6 +55,26 @@ fn tail_leaf<'a>(
     Ok(binary(env, &leaf.encode()))
 }
 
+/// The leaf of a decision: what is held of a flow from here on, and the commitment to why.
+#[rustler::nif]
+fn decision_leaf<'a>(
+    env: Env<'a>,
+    of: Atom,
+    genesis: Binary,
+    n: u64,
+    provisional: Binary,
+    decision: Binary,
+) -> NifResult<Term<'a>> {
+    let leaf = Leaf::Decision {
+        suite: suite(of)?,
+        genesis: array(genesis)?,
+        n,
+        provisional: array(provisional)?,
+        decision: array(decision)?,
+    };
+    Ok(binary(env, &leaf.encode()))
+}
+
 /// The leaf that says that another key signs from now on.
 #[rustler::nif]
 fn key_change_leaf<'a>(env: Env<'a>, old: &str, new: &str) -> Term<'a> {
@@ -168,9 +188,9 @@ fn log_head<'a>(env: Env<'a>, keeper: ResourceArc<Keeper>) -> (u64, Term<'a>) {
     (kept.tree.size(), binary(env, &kept.tree.root()))
 }
 
-/// The last position that a leaf tells of the flow's tail.
+/// The last position that a leaf tells of the flow's tail, and that leaf's index.
 #[rustler::nif]
-fn log_tail(keeper: ResourceArc<Keeper>, genesis: Binary) -> NifResult<u64> {
+fn log_tail(keeper: ResourceArc<Keeper>, genesis: Binary) -> NifResult<(u64, u64)> {
     Ok(keeper.kept().index.tail(&array(genesis)?))
 }
 

@@ -330,7 +330,8 @@ impl Ledger {
             .push(stray);
     }
 
-    /// Takes the blocks of which no leaf has been learnt since either, each with the hash that its leaf has if it has one.
+    /// Takes the blocks of which no leaf has been learnt since either, of each flow the lowest, each with the hash that its
+    /// leaf has if it has one.
     pub fn take_strays(&self) -> Vec<(Stray, Option<Digest>)> {
         let strays = std::mem::take(&mut *self.strays.lock().unwrap_or_else(PoisonError::into_inner));
         let found = |stray: &Stray| {
@@ -341,7 +342,10 @@ impl Ledger {
             Some(leaf) if leaf == (stray.last, stray.hash) => None,
             leaf => Some((stray, leaf.map(|(_, hash)| hash))),
         };
-        strays.into_iter().filter_map(faulty).collect()
+        let mut faulty: Vec<_> = strays.into_iter().filter_map(faulty).collect();
+        faulty.sort_by(|(one, _), (other, _)| (&one.flow, one.height).cmp(&(&other.flow, other.height)));
+        faulty.dedup_by(|(one, _), (lower, _)| one.flow == lower.flow);
+        faulty
     }
 
     /// Whether there are any.
@@ -386,6 +390,17 @@ impl Ledger {
             blocks.max(tails).unwrap_or(0)
         };
         (0..).zip(&self.flows).map(covered).sum()
+    }
+
+    /// What it takes, in bytes: for leaves, and for flows.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let leaves = self.blocks.capacity() + self.tails.capacity();
+        // A table of hashbrown has a byte beside each of its places, of which at most seven in eight are taken.
+        let places = (self.numbers.capacity() * 8 / 7).next_power_of_two();
+        let of_flows =
+            self.flows.capacity() * size_of::<Flow>() + places * (1 + size_of::<([u8; 16], u32)>());
+        (leaves * size_of::<Entry>(), of_flows)
     }
 
     /// How many leaves it was told of.

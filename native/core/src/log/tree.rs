@@ -111,7 +111,7 @@ fn whole(mut level: Vec<Digest>) -> Digest {
 /// the first bytes of a digest, so what is found has to be looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    tails: HashMap<[u8; 16], u64>,
+    tails: HashMap<[u8; 16], (u64, u64)>,
     blocks: HashMap<[u8; 8], u64>,
 }
 
@@ -123,15 +123,15 @@ impl Index {
                 self.blocks.entry(start(hash)).or_insert(index);
             }
             Leaf::Tail { genesis, n, .. } | Leaf::Decision { genesis, n, .. } => {
-                self.tails.insert(start(genesis), *n);
+                self.tails.insert(start(genesis), (*n, index));
             }
             _ => {}
         }
     }
 
-    /// The last position that a leaf tells of this flow's tail, 0 if none does.
-    pub fn tail(&self, genesis: &Digest) -> u64 {
-        self.tails.get(&start(genesis)).copied().unwrap_or(0)
+    /// The last position that a leaf tells of this flow's tail, and that leaf's index; 0 if none does.
+    pub fn tail(&self, genesis: &Digest) -> (u64, u64) {
+        self.tails.get(&start(genesis)).copied().unwrap_or((0, 0))
     }
 
     /// Where the leaf of the block with this hash should be.
@@ -233,7 +233,7 @@ mod tests {
             hash,
         };
         let mut index = Index::default();
-        assert_eq!((index.tail(&genesis), index.block(&hash)), (0, None));
+        assert_eq!((index.tail(&genesis), index.block(&hash)), ((0, 0), None));
         let leaves = [
             tail(3),
             block,
@@ -245,7 +245,7 @@ mod tests {
             .iter()
             .enumerate()
             .for_each(|(at, leaf)| index.learn(at as u64, leaf));
-        assert_eq!((index.tail(&genesis), index.tail(&[8; 32])), (9, 0));
+        assert_eq!((index.tail(&genesis), index.tail(&[8; 32])), ((9, 2), (0, 0)));
         assert_eq!((index.block(&hash), index.block(&[8; 32])), (Some(1), None));
     }
 }
