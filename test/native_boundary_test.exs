@@ -90,6 +90,7 @@ defmodule EventSeal.NativeBoundaryTest do
           pool,
           [{nil, List.duplicate({:binary, block}, 2_000), nil, {nil, nil, nil}, false, true}],
           {false, 10},
+          nil,
           :tag
         )
 
@@ -124,7 +125,7 @@ defmodule EventSeal.NativeBoundaryTest do
         [{elem(frame, 0), digest, elem(frame, 1)}],
         1
       ],
-      verify: [pool, [{"patient/1", [{:binary, block}], nil, {1, 1, true}, false, false}], {true, 10}, make_ref()],
+      verify: [pool, [{"patient/1", [{:binary, block}], nil, {1, 1, true}, false, false}], {true, 10}, nil, make_ref()],
       import_lines: [["{}"]],
       interchange_header: [header.genesis, true],
       interchange_lines: [block]

@@ -69,7 +69,7 @@ defmodule EventSeal.VerificationGuestTest do
     {pid, monitor} = spawn_monitor(fn -> send(test, {:worked, worked(verify(pool))}) && Process.sleep(:infinity) end)
     assert_receive {:worked, 4_000 = _events}, 10_000
     # The one thread rests for an hour: this is answered when it is free again.
-    job = Native.verify(pool, [], {false, 1}, :second)
+    job = Native.verify(pool, [], {false, 1}, nil, :second)
     refute_received {:second, _, _, _, _}
     Process.exit(pid, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
@@ -106,6 +106,6 @@ defmodule EventSeal.VerificationGuestTest do
     {:ok, frames} = Chain.frames(:sha256, drafts)
     {:ok, chain, _} = Chain.settle(chain, frames)
     {:ok, block, _chain} = Chain.seal(chain, sealed_at: 5_000, max_events: 4_000)
-    Native.verify(pool, [{"patient/1", [block], nil, {nil, nil, nil}, true, false}], {true, 1}, :first)
+    Native.verify(pool, [{"patient/1", [block], nil, {nil, nil, nil}, true, false}], {true, 1}, nil, :first)
   end
 end
