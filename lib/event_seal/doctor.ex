@@ -15,8 +15,9 @@ defmodule EventSeal.Doctor do
   but follows from nothing that was saved is kept apart, in files that `event_seal.verify --file` reads.
   """
 
-  alias EventSeal.{Chain, Checkpoint, Error, Reader, Store, Verdict, Verification, Verifier}
+  alias EventSeal.{Chain, Checkpoint, Error, Native, Reader, Store, Verdict, Verification, Verifier}
   alias EventSeal.Doctor.{Apart, Leaves, Saving}
+  alias EventSeal.Log.Tree
   alias EventSeal.Store.Disk
 
   defstruct verdict: nil,
@@ -148,20 +149,24 @@ defmodule EventSeal.Doctor do
     {%{found | leaves: found.leaves + taken, log_lost: found.log_lost + size - taken}, saving}
   end
 
-  # A checkpoint of leaves that could not be saved is none of the new store's log.
+  # How many checkpoints, from the first on, are of leaves that are saved, and so of the new store's log.
   defp extended(store, count, leaves) do
+    tree = Native.log_tree()
+    _as_far_as_it_can_be_read = Tree.follow(tree, store)
+
     Enum.find(0..(count - 1)//1, count, fn index ->
       with {:ok, [item]} <- Store.log(store, {:checkpoints, index, 1}),
-           {:ok, checkpoint} <- Checkpoint.unpack(item),
-           do: checkpoint.size > leaves,
-           else: (_unreadable -> true)
+           {:ok, %{size: size, root: root}} when size <= leaves <- Checkpoint.unpack(item),
+           {:ok, ^root} <- Tree.root(tree, store, size),
+           do: false,
+           else: (_other -> true)
     end)
   end
 
   defp items(_store, _kind, from, to, saving) when from >= to, do: {from, saving}
 
   defp items(store, {query, kind} = kinds, from, to, saving) do
-    with {:error, %Error{reason: :corrupt}} <- Store.log(store, {query, from, 512}),
+    with {:error, %Error{reason: :corrupt}} <- Store.log(store, {query, from, min(to - from, 512)}),
          {:error, %Error{reason: :corrupt}} <- Store.log(store, {query, from, 1}) do
       {from, saving}
     else
