@@ -49,7 +49,10 @@ defmodule EventSeal.Heads do
     with {:error, error} <- posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"), do: raise(error)
   end
 
-  defp flows(store) do
+  @doc false
+  # The ids of all flows, lazily; what the store answers otherwise is raised.
+  @spec flows(Store.t()) :: Enumerable.t()
+  def flows(store) do
     nil
     |> Stream.unfold(fn cursor ->
       flows = ok!(Store.flows(store, cursor, @page))

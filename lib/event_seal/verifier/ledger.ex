@@ -6,7 +6,7 @@ defmodule EventSeal.Verifier.Ledger do
   #
   # A fault of the log as a whole names the flow "log", and a leaf's index or a size as its position.
 
-  alias EventSeal.{Chain, Checkpoint, Error, Fault, Native, Store, Verdict}
+  alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Native, Store, Verdict}
 
   @page 4_096
   @log "log"
@@ -125,20 +125,39 @@ defmodule EventSeal.Verifier.Ledger do
     end
   end
 
-  # A flow that is not there bears the digest of its genesis in the place of its id.
-  defp named(store, unmet) do
-    Enum.reduce_while(unmet, {:ok, []}, fn {index, position, block, recorded, other}, {:ok, faults} ->
-      case Store.log(store, {:leaves, index, 1}) do
-        {:ok, [leaf]} ->
-          {:ok, said} = Native.read_leaf(leaf)
-          flow = "genesis " <> Base.encode16(elem(said, 2), case: :lower)
-          {:cont, {:ok, [Chain.fault({flow, position, block, :log, recorded, other}) | faults]}}
+  # By the flow's id; one that is not there bears the digest of its genesis in the place of it.
+  defp named(_store, []), do: {:ok, []}
 
-        {:error, _} = error ->
-          {:halt, error}
-      end
-    end)
+  defp named(store, unmet) do
+    genesis = Enum.map(unmet, &genesis(store, elem(&1, 0)))
+    ids = ids(store, MapSet.new(genesis))
+
+    {:ok,
+     Enum.zip_with(genesis, unmet, fn genesis, {_index, position, block, recorded, other} ->
+       flow = Map.get(ids, genesis) || "genesis " <> Base.encode16(genesis, case: :lower)
+       Chain.fault({flow, position, block, :log, recorded, other})
+     end)}
+  rescue
+    error in Error -> {:error, error}
   end
+
+  defp genesis(store, index) do
+    [leaf] = ok!(Store.log(store, {:leaves, index, 1}))
+    {:ok, said} = Native.read_leaf(leaf)
+    elem(said, 2)
+  end
+
+  defp ids(store, wanted) do
+    for flow <- Heads.flows(store),
+        {:ok, %{genesis: record}} <- [Store.head(store, flow)],
+        {:ok, chain} <- [Chain.restore(record, nil, nil, [])],
+        MapSet.member?(wanted, chain.digest),
+        into: %{},
+        do: {chain.digest, flow}
+  end
+
+  defp ok!({:ok, value}), do: value
+  defp ok!({:error, error}), do: raise(error)
 
   defp fault(flow, position, class), do: %Fault{flow: flow, position: position, class: class}
 end
