@@ -10,7 +10,6 @@ defmodule EventSeal.DoctorTest do
     Chain,
     Command,
     Doctor,
-    Heads,
     Interchange,
     Reader,
     Record,
