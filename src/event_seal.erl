@@ -11,6 +11,7 @@
 -export([append/3, append/4, append_many/2, amend/4, amend/5, retract/3, retract/4]).
 -export([settle/2, seal/2, close/2, close/3, await_fixed/3, await_fixed/4]).
 -export([event/3, events/2, events/3, fold/4, fold/5, head/2, flows/1, flows/2, verify/1, verify/2]).
+-export([checkpoint/1, coverage/2, prove/3, prove/4, witness_request/2, add_cosignatures/3, health/1]).
 
 -export_type([name/0, flow/0, euid/0, event_in/0, event/0, receipt/0, error/0, options/0]).
 
@@ -105,3 +106,26 @@ verify(Name) -> verify(Name, []).
 
 -spec verify(name(), options()) -> {ok, 'Elixir.EventSeal.Verdict':t()} | error().
 verify(Name, Options) -> 'Elixir.EventSeal':verify(Name, Options).
+
+%% @doc Signs a checkpoint of the store-wide log; its `note' is to be kept elsewhere.
+-spec checkpoint(name()) -> {ok, 'Elixir.EventSeal.Checkpoint':t()} | error().
+checkpoint(Name) -> 'Elixir.EventSeal':checkpoint(Name).
+
+-spec coverage(name(), flow()) -> {ok, map()} | error().
+coverage(Name, Flow) -> 'Elixir.EventSeal':coverage(Name, Flow).
+
+-spec prove(name(), flow(), pos_integer()) -> {ok, binary()} | error().
+prove(Name, Flow, N) -> prove(Name, Flow, N, []).
+
+-spec prove(name(), flow(), pos_integer(), options()) -> {ok, binary()} | error().
+prove(Name, Flow, N, Options) -> 'Elixir.EventSeal':prove(Name, Flow, N, Options).
+
+-spec witness_request(name(), non_neg_integer()) -> {ok, binary()} | error().
+witness_request(Name, Size) -> 'Elixir.EventSeal':witness_request(Name, Size).
+
+-spec add_cosignatures(name(), binary(), options()) -> {ok, 'Elixir.EventSeal.Checkpoint':t()} | error().
+add_cosignatures(Name, Lines, Policy) -> 'Elixir.EventSeal':add_cosignatures(Name, Lines, Policy).
+
+%% @doc How the audit stands.
+-spec health(name()) -> {ok, map()} | error().
+health(Name) -> 'Elixir.EventSeal':health(Name).

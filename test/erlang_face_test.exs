@@ -32,4 +32,24 @@ defmodule EventSeal.ErlangFaceTest do
     assert :event_seal.flows(ErlangHost) == ["patient/1"]
     assert {:ok, %{fault_count: 0, fixed: 2, bodies_verified: 2}} = :event_seal.verify(ErlangHost, flow: "patient/1")
   end
+
+  @tag :tmp_dir
+  test "signing, proving and auditing from Erlang", %{tmp_dir: dir} do
+    path = Path.join(dir, "log.key")
+    {:ok, key} = EventSeal.Signer.File.generate(path, "clinic.example/log")
+    checkpoints = [signer: {EventSeal.Signer.File, path}, every: :infinity]
+    opts = [name: ErlangSigner, store: EventSeal.Store.Memory, pool_window: 0, checkpoints: checkpoints]
+    start_supervised!(:event_seal.child_spec(opts ++ [audit: [file: Path.join(dir, "audit")]]))
+    {:ok, _} = :event_seal.append(ErlangSigner, "patient/1", %{when: 0, kind: "vital", body: "37.2"})
+    {:ok, _} = :event_seal.close(ErlangSigner, "patient/1")
+    assert {:ok, %{size: 2, key: ^key}} = :event_seal.checkpoint(ErlangSigner)
+    assert {:ok, text} = :event_seal.prove(ErlangSigner, "patient/1", 1)
+    assert {:ok, %{shown: false}} = EventSeal.Proof.verify(text, key: key)
+    assert {:ok, text} = :event_seal.prove(ErlangSigner, "patient/1", 1, disclose: true)
+    assert {:ok, %{event: %{body: "37.2"}}} = EventSeal.Proof.verify(text, key: key)
+    assert {:ok, "old 0\n" <> _} = :event_seal.witness_request(ErlangSigner, 0)
+    assert {:error, %{reason: :malformed}} = :event_seal.add_cosignatures(ErlangSigner, "none", witnesses: [key])
+    assert {:ok, %{covered: 2}} = :event_seal.coverage(ErlangSigner, "patient/1")
+    assert {:ok, %{error: nil}} = :event_seal.health(ErlangSigner)
+  end
 end
