@@ -9,6 +9,9 @@ use crate::verify::{Control, Datum, Edge, Expect, Fault, FaultClass, ReadAt, Run
 /// So many containers are verified at once: what is kept of each until then is as long as a small one.
 const WINDOW: usize = 4096;
 
+/// No more faults are kept, whoever asks for more: a file may have as many as it has events.
+const KEPT: usize = 100_000;
+
 /// Verifies a file: every value in it is recomputed from what it follows from. A null body counts as not shown.
 pub fn verify_file<F: ReadAt + ?Sized>(file: &F, control: &dyn Control, max_faults: usize) -> Verdict {
     Reading::of(file, control).verify(control, max_faults)
@@ -50,15 +53,18 @@ impl<F: ReadAt + ?Sized> Reading<'_, F> {
             reading: self,
             instead: instead.clone(),
         };
-        // None is left out before they are counted.
         let (mut verdict, mut end) = (Verdict::default(), 0);
         while (end < pieces.len() || verdict.flows == 0) && !verdict.stopped {
             let next = end..pieces.len().min(end + window);
             end = next.end;
             let run = self.run(next, verdict.edges.pop().flatten(), end < pieces.len());
-            verdict.append(verify(&pieces, &[run], control, usize::MAX), usize::MAX);
+            // None is left out before they are counted.
+            let mut found = verify(&pieces, &[run], control, usize::MAX);
+            found.faults.retain(|fault| !self.explains(fault));
+            found.fault_count = found.faults.len() as u64;
+            verdict.append(found, KEPT);
         }
-        verdict.faults.retain(|fault| !self.explains(fault));
+        let own = verdict.faults.len();
         verdict.faults.extend(self.broken.clone());
         verdict
             .faults
@@ -70,8 +76,8 @@ impl<F: ReadAt + ?Sized> Reading<'_, F> {
                 recorded: recorded.into(),
                 recomputed: recomputed.into(),
             }));
+        verdict.fault_count += (verdict.faults.len() - own) as u64;
         verdict.faults.sort_by_key(|fault| (fault.position, fault.class));
-        verdict.fault_count = verdict.faults.len() as u64;
         verdict
     }
 
