@@ -78,6 +78,8 @@ pub fn file(name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join(name);
+    // What an earlier run left there may be a pipe, which nobody reads.
+    let _ = std::fs::remove_file(&path);
     std::fs::write(&path, bytes).unwrap();
     path
 }
