@@ -289,6 +289,11 @@ defmodule EventSeal do
 
   #{Options.docs(:verify)}
 
+  A whole store that is verified at once is held against its log as well: each block and each end of a flow against its leaf,
+  each leaf against what is stored, and the log against its last checkpoint. The verdict says how many events that covers,
+  `coverage/2` up to where it does in a flow. Whoever can write everywhere can write all of that anew: only `checkpoint:`, with
+  one that was kept where they cannot, shows it. One that cannot be believed is `:untrusted`, and no verdict.
+
   A whole store need not be verified at once: `for: 200` stops after that time, and `after: verdict.next` goes on from there,
   tomorrow if need be, until `next` is nil. A flow is never left half done.
 
