@@ -2,7 +2,7 @@
 
 use crate::list::List;
 use crate::terms::{atoms, binary, name};
-use event_seal_core::log::{Discord, Frontier, Ledger, leaf_hash};
+use event_seal_core::log::{Discord, Frontier, Ledger};
 use event_seal_core::suite::Digest;
 use event_seal_core::verify::FaultClass;
 use rustler::{Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
@@ -43,14 +43,10 @@ fn ledger_learn<'a>(
     leaves: List<Binary>,
 ) -> NifResult<(u64, Term<'a>)> {
     let mut learnt = held.write();
-    let mut stored = Vec::new();
-    for data in leaves.iter() {
-        let leaf = leaf_hash(data.as_slice());
-        stored.clear();
-        let room = learnt.ledger.learn(data.as_slice()) && learnt.frontier.push(leaf, &mut stored).is_ok();
-        if !room {
-            return Err(rustler::Error::BadArg);
-        }
+    let leaves: Vec<&[u8]> = leaves.iter().map(Binary::as_slice).collect();
+    let room = leaves.iter().all(|data| learnt.ledger.learn(data)) && learnt.frontier.extend(&leaves).is_ok();
+    if !room {
+        return Err(rustler::Error::BadArg);
     }
     Ok((learnt.frontier.size(), binary(env, &learnt.frontier.root())))
 }

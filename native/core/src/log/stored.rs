@@ -4,7 +4,7 @@
 //! every root and path is made of a few of them.
 use std::ops::Range;
 
-use super::{empty_root, node_hash};
+use super::{empty_root, leaf_hashes, node_hash, whole};
 use crate::merkle::shape;
 use crate::suite::Digest;
 
@@ -101,6 +101,34 @@ impl Frontier {
         self.peaks.push(completed);
         self.size += 1;
         Ok(())
+    }
+
+    /// Adds leaves by their data, side by side as far as they make whole trees. What would be stored is not kept.
+    pub fn extend(&mut self, leaves: &[&[u8]]) -> Result<(), Full> {
+        if SIZE_MAX - self.size < leaves.len() as u64 {
+            return Err(Full);
+        }
+        let mut later = &leaf_hashes(leaves)[..];
+        while let Some(most) = later.len().checked_ilog2() {
+            let level = self.size.trailing_zeros().min(most);
+            let (tree, rest) = later.split_at(1 << level);
+            self.push_whole(level, whole(tree.to_vec()));
+            later = rest;
+        }
+        Ok(())
+    }
+
+    /// Adds a whole tree of 2^level leaves; the size must be a multiple of these.
+    fn push_whole(&mut self, level: u32, root: Digest) {
+        let before = (self.size >> level).trailing_ones() as usize;
+        let merged = self.peaks.len().saturating_sub(before);
+        let completed = self
+            .peaks
+            .drain(merged..)
+            .rev()
+            .fold(root, |right, left| node_hash(&left, &right));
+        self.peaks.push(completed);
+        self.size += 1 << level;
     }
 
     /// The tree's root.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::stored::{Frontier, Full, stored_at, stored_by};
-use super::{Leaf, leaf_hash, node_hash};
+use super::{Leaf, leaf_hash, whole};
 use crate::suite::Digest;
 
 /// The level of a chunk's root: nodes from here on are kept.
@@ -96,15 +96,6 @@ impl Tree {
     fn full(&self) -> u64 {
         self.size() / CHUNK
     }
-}
-
-/// The hash over a power of two of leaf hashes.
-fn whole(mut level: Vec<Digest>) -> Digest {
-    while level.len() > 1 {
-        let (pairs, _) = level.as_chunks::<2>();
-        level = pairs.iter().map(|[left, right]| node_hash(left, right)).collect();
-    }
-    level.first().copied().unwrap_or_default()
 }
 
 /// What the leaves speak of, and where: of each flow how far its tails reach, of each block where its leaf is. Both by

@@ -21,6 +21,23 @@ fn leaves() -> Vec<Vec<u8>> {
         .collect()
 }
 
+#[test]
+fn leaves_added_together_make_the_tree_that_they_make_one_by_one() {
+    let leaves = leaves();
+    let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+    for first in 0..leaves.len() {
+        for second in first..leaves.len() {
+            let (mut together, mut alone) = (Frontier::default(), Frontier::default());
+            together.extend(&leaves[..first]).unwrap();
+            together.extend(&leaves[first..second]).unwrap();
+            for leaf in &leaves[..second] {
+                alone.push(leaf_hash(leaf), &mut Vec::new()).unwrap();
+            }
+            assert_eq!(together, alone, "{first} {second}");
+        }
+    }
+}
+
 /// A tree that is stored in memory.
 struct Stored {
     leaves: Vec<Vec<u8>>,
