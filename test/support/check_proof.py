@@ -34,18 +34,18 @@ def geo(text):
     return b"\2" + u(4, number(-9 * 10**8, 9 * 10**8, latitude)) + u(4, number(-18 * 10**8, 18 * 10**8, longitude))
 
 MOST, INT, TEXT, NAME = 2**53 - 1, "(?:0|-?[1-9][0-9]{0,18})", "[^\x00-\x1f\x7f-\x9f]+", "[^\\s+\x00-\x1f\x7f-\x9f]+"
-FORMS = {"time": (INT, partial(number, -MOST, MOST)), "counter": (INT, partial(number, 0, MOST)), "geo": (f"{INT} {INT}", geo),
-         "position": (INT, partial(number, 1, MOST)), "count": (INT, partial(number, 1, 2**20)), "base64": (".+", unbase64),
+FORMS = {"time": (INT, partial(number, -MOST, MOST)), "counter": (INT, partial(number, 0, MOST)), "base64": (".+", unbase64),
+         "position": (INT, partial(number, 1, MOST)), "count": (INT, partial(number, 1, 2**20)), "text": (TEXT, partial(sized, 512)),
          "u16": (INT, partial(number, 0, 2**16 - 1)), "bool": ("true|false", "true".__eq__), "suite": ("sha256|blake3", str),
          "kind": (f"\\$close|(?!\\$){TEXT}", partial(sized, 255)), "place": (TEXT, lambda text: b"\1" + sized(1024, text)),
-         "text": (TEXT, partial(sized, 512)), "hex16": ("[0-9a-f]{32}", bytes.fromhex), "hex32": ("[0-9a-f]{64}", bytes.fromhex)}
+         "geo": (f"{INT} {INT}", geo), "hex16": ("[0-9a-f]{32}", bytes.fromhex), "hex32": ("[0-9a-f]{64}", bytes.fromhex)}
 LINES = re.findall(r"(\w+) (\w+)([?*]?)", """suite suite, flow text, created_at time, nonce hex16, n position, euid hex16,
     when time, recorded_at time, late bool, revision u16, kind kind, version u16, place place?, geo geo?, who text?,
     salt hex16?, body base64?, commitment hex32?, height counter, first position, count count, epoch counter, closes bool,
     when_min time, when_max time, sealed_at time, previous hex32?, before hex32*, after hex32*, path hex32*""")
 PROOF = re.compile(
     "event-seal/1 proof\n" + "".join(f"(?P<{key}>(?:{key} (?:{FORMS[form][0]})\n){times})" for key, form, times in LINES) +
-    f"\nc2sp.org/tlog-proof@v1\nindex (?P<index>{INT})\n(?P<nodes>(?:[^=\n]{{43}}=\n)*)\n(?P<checkpoint>(?s:.*))")
+    f"\nc2sp\\.org/tlog-proof@v1\nindex (?P<index>{INT})\n(?P<nodes>(?:[^=\n]{{43}}=\n)*)\n(?P<checkpoint>(?s:.*))")
 
 def values(lines, form, times):
     found = [FORMS[form][1](line.partition(" ")[2]) for line in lines.split("\n")[:-1]]
@@ -85,12 +85,11 @@ def verifier_key(text):
 
 def signed(kind, key, text, signature):
     if kind == 4:
-        time, signature = int.from_bytes(signature[:8], "big"), signature[8:]
-        text = f"cosignature/v1\ntime {time}\n{text}"
-    if len(signature) != 64 or small_order(signature[:32]) or (kind == 4 and time >= 2**63):
+        text = f"cosignature/v1\ntime {int.from_bytes(signature[:8], 'big')}\n{text}"
+    if len(signature) != (72 if kind == 4 else 64) or signature[:-64] >= b"\x80" or small_order(signature[-64:-32]):
         return False
     try:
-        return Ed25519PublicKey.from_public_bytes(key).verify(signature, text.encode()) is None
+        return Ed25519PublicKey.from_public_bytes(key).verify(signature[-64:], text.encode()) is None
     except InvalidSignature:
         return False
 
@@ -98,6 +97,7 @@ def checkpoint(keys, note):
     """Size and root of a checkpoint that is believed: a key of its log has signed it, and so have all witnesses."""
     parts = re.fullmatch(f"(({TEXT})\n(.+)\n(.+)\n(?:{TEXT}\n)*)\n((?:— {NAME} .+\n){{1,100}})", note)
     need(parts and len(note.encode()) <= 2**20, "no checkpoint")
+    need(len({key[3] for key in keys}) == len(keys), "one key twice")
     (text, origin, size, root, signatures), signers = parts.groups(), set()
     for name, signature in re.findall(f"— ({NAME}) (.+)", signatures):
         short, signature = unbase64(signature)[:4], unbase64(signature)[4:]
@@ -112,8 +112,8 @@ def checkpoint(keys, note):
 # The proof, from the event up to the log's root.
 def examine(p, G, last):
     need(p.first <= p.n <= last <= MOST and (p.height == 0) == (p.first == 1), "no such position in such a block")
-    need(p.when_min <= p.when <= p.when_max and p.recorded_at <= p.sealed_at and (p.n > 1 or not p.late), "times that cannot be")
-    need((p.kind == sized(255, "$close")) == (p.closes and p.n == last), "$close stands at a flow's end, and nowhere else")
+    need(p.when_min <= p.when <= p.when_max and p.recorded_at <= p.sealed_at and (p.n > 1 or not p.late), "impossible times")
+    need((p.kind == sized(255, "$close")) == (p.closes and p.n == last), "$close is not at a flow's end")
     need(not p.closes or p.count >= 3 or p.first == 1, "a closing block that is too short")
     need(not (p.place and p.geo or p.body and p.commitment) and bool(p.salt) != bool(p.commitment), "one thing twice, or not")
     need(bool(p.previous) == (p.height > 0), "a block before the first, or none before another")

@@ -105,14 +105,13 @@ impl Policy {
     pub fn open<'a>(&'a self, note: &'a str) -> Result<Opened<'a>, Refused> {
         let note = Note::parse(note)?;
         let checkpoint = Checkpoint::parse(note.text)?;
-        let is_origin = |key: &&VerifierKey| key.name() == checkpoint.origin;
-        let logs: Vec<&VerifierKey> = self.logs.iter().filter(is_origin).collect();
-        if logs.is_empty() {
+        let is_origin = |key: &VerifierKey| key.purpose() == Purpose::Log && key.name() == checkpoint.origin;
+        if !self.logs.iter().any(is_origin) {
             return Err(Refused::Origin);
         }
-        let keys: Vec<&VerifierKey> = logs.iter().copied().chain(&self.witnesses).collect();
+        let keys: Vec<&VerifierKey> = self.logs.iter().chain(&self.witnesses).collect();
         let signed = signed(&keys, &note)?;
-        let log = signed.iter().find(|(key, _)| key.purpose() == Purpose::Log);
+        let log = signed.iter().find(|(key, _)| is_origin(key));
         let (log, _) = log.ok_or(Refused::Unsigned)?;
         let cosignatures = self.cosignatures(&signed);
         if cosignatures.len() < self.quorum {

@@ -1,5 +1,5 @@
 //! Checking a proof. FORMAT.md, "Event proof".
-use super::{Digests, Proof};
+use super::{Content, Digests, Proof};
 use crate::checkpoint::{self, Opened, Policy};
 use crate::wire::Malformed;
 
@@ -81,6 +81,11 @@ fn broken(proof: &Proof<'_>) -> Option<&'static str> {
 /// G stands for what does not exist, and nowhere else.
 fn stands_elsewhere(proof: &Proof<'_>, digests: &Digests) -> bool {
     let previous = (proof.header.height > 0).then_some(&proof.header.previous);
-    let mut given = proof.ids_before.iter().chain(&proof.hashes_after).chain(previous);
+    let commitment = match &proof.content {
+        Content::NotShown(commitment) => Some(commitment),
+        Content::Shown { .. } => None,
+    };
+    let neighbours = proof.ids_before.iter().chain(&proof.hashes_after);
+    let mut given = neighbours.chain(&proof.path).chain(previous).chain(commitment);
     given.any(|digest| *digest == digests.genesis)
 }

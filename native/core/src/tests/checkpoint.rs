@@ -126,6 +126,20 @@ fn a_checkpoint_of_another_origin_or_of_a_foreign_key_is_refused() {
     assert_eq!(refused(&two, &note), Refused::Unsigned);
 }
 
+/// The key of another log is trusted, too: what it is said to have signed it must have signed.
+#[test]
+fn a_wrong_signature_of_another_log_that_is_trusted_is_refused() {
+    let other = signer("other.example/log", Purpose::Log, 4);
+    let two = Policy::new(keys(&[&log(), &other]), vec![], 0).unwrap();
+    let note = sign(&log(), 5, ROOT).unwrap();
+    let text = Note::parse(&note).unwrap().text;
+    let with = |line: &str| Note::parse(&note).unwrap().with(line).unwrap();
+    assert!(two.open(&with(&other.line(&[], text.as_bytes()))).is_ok());
+    let wrong = with(&other.line(&[], b"another text\n"));
+    assert_eq!(refused(&two, &wrong), Refused::Signature);
+    assert!(policy(&[], 0).open(&wrong).is_ok());
+}
+
 #[test]
 fn a_signature_of_an_older_tree_over_a_newer_text_is_refused() {
     let (older, newer) = (sign(&log(), 5, ROOT).unwrap(), sign(&log(), 6, ROOT).unwrap());
