@@ -34,11 +34,12 @@ def geo(text):
     return b"\2" + u(4, number(-9 * 10**8, 9 * 10**8, latitude)) + u(4, number(-18 * 10**8, 18 * 10**8, longitude))
 
 MOST, INT, TEXT, NAME = 2**53 - 1, "(?:0|-?[1-9][0-9]{0,18})", "[^\x00-\x1f\x7f-\x9f]+", "[^\\s+\x00-\x1f\x7f-\x9f]+"
-FORMS = {"time": (INT, partial(number, -MOST, MOST)), "counter": (INT, partial(number, 0, MOST)), "base64": (".+", unbase64),
-         "position": (INT, partial(number, 1, MOST)), "count": (INT, partial(number, 1, 2**20)), "text": (TEXT, partial(sized, 512)),
-         "u16": (INT, partial(number, 0, 2**16 - 1)), "bool": ("true|false", "true".__eq__), "suite": ("sha256|blake3", str),
-         "kind": (f"\\$close|(?!\\$){TEXT}", partial(sized, 255)), "place": (TEXT, lambda text: b"\1" + sized(1024, text)),
-         "geo": (f"{INT} {INT}", geo), "hex16": ("[0-9a-f]{32}", bytes.fromhex), "hex32": ("[0-9a-f]{64}", bytes.fromhex)}
+RANGES = {"time": (-MOST, MOST), "counter": (0, MOST), "position": (1, MOST), "count": (1, 2**20), "u16": (0, 2**16 - 1)}
+FORMS = {form: (INT, partial(number, *ends)) for form, ends in RANGES.items()} | {
+    "bool": ("true|false", "true".__eq__), "suite": ("sha256|blake3", str), "base64": (".+", unbase64),
+    "kind": (f"\\$close|(?!\\$){TEXT}", partial(sized, 255)), "place": (TEXT, lambda text: b"\1" + sized(1024, text)),
+    "geo": (f"{INT} {INT}", geo), "text": (TEXT, partial(sized, 512)), "hex16": ("[0-9a-f]{32}", bytes.fromhex),
+    "hex32": ("[0-9a-f]{64}", bytes.fromhex)}
 LINES = re.findall(r"(\w+) (\w+)([?*]?)", """suite suite, flow text, created_at time, nonce hex16, n position, euid hex16,
     when time, recorded_at time, late bool, revision u16, kind kind, version u16, place place?, geo geo?, who text?,
     salt hex16?, body base64?, commitment hex32?, height counter, first position, count count, epoch counter, closes bool,
@@ -112,18 +113,17 @@ def checkpoint(keys, note):
 # The proof, from the event up to the log's root.
 def examine(p, G, last):
     need(p.first <= p.n <= last <= MOST and (p.height == 0) == (p.first == 1), "no such position in such a block")
-    need(p.when_min <= p.when <= p.when_max and p.recorded_at <= p.sealed_at and (p.n > 1 or not p.late), "impossible times")
+    need(p.when_min <= p.when <= p.when_max and p.recorded_at <= p.sealed_at and (p.n > 1 or not p.late), "false times")
     need((p.kind == sized(255, "$close")) == (p.closes and p.n == last), "$close is not at a flow's end")
     need(not p.closes or p.count >= 3 or p.first == 1, "a closing block that is too short")
-    need(not (p.place and p.geo or p.body and p.commitment) and bool(p.salt) != bool(p.commitment), "one thing twice, or not")
+    need(not (p.place and p.geo or p.body and p.commitment) and bool(p.salt) != bool(p.commitment), "what has two, or none")
     need(bool(p.previous) == (p.height > 0), "a block before the first, or none before another")
     need((len(p.before), len(p.after)) == (min(3, p.n - 1), min(3, last - p.n) if p.closes else 3), "not so many neighbours")
     need(G not in [p.commitment, p.previous, *p.before, *p.after, *p.path], "G in another's place")
 
 def check(keys, proof):
     """What the proof proves; ValueError if it is refused."""
-    fields = PROOF.fullmatch(proof)
-    need(fields, "not of the form of a proof")
+    fields = PROOF.fullmatch(proof) or need(False, "not of the form of a proof")
     p = SimpleNamespace(**{key: values(fields[key], form, times) for key, form, times in LINES})
     last, suite = p.first + p.count - 1, 2 if p.suite == "blake3" else 1
     G = H(suite, "flow", u(1, suite) + u(1, 3) + u(8, p.created_at) + p.nonce + p.flow)

@@ -12,7 +12,7 @@ defmodule EventSeal.ProvenFlows do
   checkpoint too.
   """
   def make!(dir, suite, block_size) do
-    name = :"proven_#{suite}_#{block_size}"
+    name = :"proven_#{System.unique_integer([:positive])}"
     path = Path.join(dir, "#{name}.key")
     {:ok, key} = Signer.File.generate(path, @origin)
     start!(name, path, suite, block_size)
