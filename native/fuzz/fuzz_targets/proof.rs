@@ -9,7 +9,10 @@ use libfuzzer_sys::fuzz_target;
 const KEY: &str = "clinic.example/log+e8b1a5c7+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Some(proof) = str::from_utf8(bytes).ok().and_then(|text| Proof::parse(text).ok()) {
+    if let Some(proof) = str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| Proof::parse(text).ok())
+    {
         assert_eq!(proof.text().as_bytes(), bytes);
     }
     let policy = Policy::new(vec![VerifierKey::parse(KEY).unwrap()], vec![], 0).unwrap();
