@@ -27,7 +27,13 @@ defmodule EventSeal.ArchitectureTest do
     ],
     [log: [EventSeal.Log]],
     [facade: [EventSeal, EventSeal.Await, EventSeal.Alarm, EventSeal.Auditor]],
-    [erlang: [:event_seal], witnessing: [EventSeal.Witness], importing: [EventSeal.Import], doctor: [EventSeal.Doctor]],
+    [
+      erlang: [:event_seal],
+      witnessing: [EventSeal.Witness],
+      importing: [EventSeal.Import],
+      doctor: [EventSeal.Doctor],
+      page: [EventSeal.Page]
+    ],
     [command: [EventSeal.Command]],
     [tasks: [Mix.Tasks.EventSeal]]
   ]

@@ -144,6 +144,21 @@ defmodule EventSeal.Auditor do
     end
   end
 
+  @doc """
+  How far an audit has come, by its file, beside the host that holds the store: `last` and `now` as in `EventSeal.health/1`,
+  `nil` where there is none. `:not_found` if there is no file.
+  """
+  @spec noted(Path.t()) :: {:ok, %{last: map | nil, now: map | nil}} | {:error, Error.t()}
+  def noted(path) do
+    with true <- File.exists?(path),
+         {:ok, {begun, flows, _cursor}, last} <- read(path) do
+      {:ok, %{last: last, now: if(begun, do: %{begun: begun, flows: flows})}}
+    else
+      false -> {:error, Error.new(:not_found, detail: "#{path}: no note of an audit")}
+      {:error, _} = error -> error
+    end
+  end
+
   defp read(path) do
     case File.read(path) do
       {:ok, text} -> parse(String.split(text, "\n"), path)

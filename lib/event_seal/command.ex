@@ -1,8 +1,8 @@
 defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
-  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove` and
-  `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
+  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove`,
+  `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -10,8 +10,8 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Proof, Signer, Store}
-  alias EventSeal.{Verdict, Verifier}
+  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Signer}
+  alias EventSeal.{Store, Verdict, Verifier}
   alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
@@ -144,6 +144,21 @@ defmodule EventSeal.Command do
     )
   end
 
+  @doc "`--dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] --out FILE`: see `EventSeal.Page`."
+  @spec report([String.t()]) :: status
+  def report(args) do
+    run(
+      "report --dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] --out FILE",
+      args,
+      [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, out: :string],
+      fn
+        %{bodies: _} = opts, [] when not is_map_key(opts, :flow) -> :usage
+        %{dir: _, out: _} = opts, [] -> page(disk(opts), opts)
+        _opts, _files -> :usage
+      end
+    )
+  end
+
   @doc "`--dir DIR [--archive DIR] [--out NEW]`: see `EventSeal.Doctor`."
   @spec doctor([String.t()]) :: status
   def doctor(args) do
@@ -228,6 +243,22 @@ defmodule EventSeal.Command do
       end
     end)
   end
+
+  defp page(disk, %{out: out} = opts) do
+    with {:ok, audit} <- if(opts[:audit], do: Auditor.noted(opts[:audit]), else: {:ok, nil}) do
+      with_reader(disk, fn store ->
+        with {:ok, page} <-
+               page(store, opts[:flow], opts, title: disk[:dir], audit: audit, progress: Report.progress()),
+             :ok <- write(out, Page.to_iodata(page)) do
+          Report.page(Page.ok?(page), out)
+          if Page.ok?(page), do: 0, else: 1
+        end
+      end)
+    end
+  end
+
+  defp page(store, nil, _opts, shown), do: Page.store(store, shown)
+  defp page(store, flow, opts, shown), do: Page.flow(store, flow, [bodies: Map.get(opts, :bodies, false)] ++ shown)
 
   defp signed(store) do
     with {:ok, nil} <- Checkpoint.last(store),

@@ -10,7 +10,7 @@ defmodule EventSeal.Reader do
   def event(store, flow, euid) when is_binary(euid) do
     reading(fn ->
       with {:ok, head} <- Store.head(store, flow, [euid]) do
-        head |> entries() |> Enum.find(&(&1.euid == euid)) |> or_sealed(store, head, euid)
+        head |> unsealed() |> Enum.find(&(&1.euid == euid)) |> or_sealed(store, head, euid)
       end
     end)
   end
@@ -19,7 +19,7 @@ defmodule EventSeal.Reader do
     reading(fn ->
       with {:ok, head} <- Store.head(store, flow) do
         if n > head.fixed,
-          do: head |> entries() |> Enum.find(&(&1.n == n)) |> found(head),
+          do: head |> unsealed() |> Enum.find(&(&1.n == n)) |> found(head),
           else: at(store, head, n)
       end
     end)
@@ -46,7 +46,7 @@ defmodule EventSeal.Reader do
     # The store is asked when the stream is run, each time anew.
     Stream.flat_map([store], fn store ->
       head = ok!(reading(fn -> Store.head(store, flow) end))
-      [sealed(store, head, opts), unsealed(head, opts)] |> Stream.concat() |> Stream.filter(&wanted?(&1, opts))
+      [sealed(store, head, opts), waiting(head, opts)] |> Stream.concat() |> Stream.filter(&wanted?(&1, opts))
     end)
   end
 
@@ -116,9 +116,9 @@ defmodule EventSeal.Reader do
       else: ok!(Chain.events(block))
   end
 
-  defp unsealed(head, opts) do
+  defp waiting(head, opts) do
     if :sandbox in opts[:stages] or :pool in opts[:stages],
-      do: Stream.concat(entries(head), Stream.flat_map([head], &rest/1)),
+      do: Stream.concat(unsealed(head), Stream.flat_map([head], &rest/1)),
       else: []
   end
 
@@ -126,7 +126,9 @@ defmodule EventSeal.Reader do
   defp rest(%{whole: true}), do: []
   defp rest(_head), do: raise(elem(unread(), 1))
 
-  defp entries(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
+  @doc "The events of a state that no block holds yet, in their order."
+  @spec unsealed(Store.Head.t()) :: [Event.t()]
+  def unsealed(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
 
   defp unsealed_event({_seq, :pool, meta, data}, flow) do
     {_deadline, _revision, frame} = Record.decode_pool(meta)

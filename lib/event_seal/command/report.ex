@@ -57,6 +57,12 @@ defmodule EventSeal.Command.Report do
     puts("Wrote the proof of the event at position #{n}, #{shown}, to #{out}.")
   end
 
+  @spec page(boolean, Path.t()) :: :ok
+  def page(ok, out) do
+    clear()
+    puts("Wrote the report to #{out}: #{if ok, do: "no fault", else: "FAULTS were found"}.")
+  end
+
   @spec verdict(Verdict.t(), String.t()) :: :ok
   def verdict(%Verdict{} = verdict, what) do
     clear()

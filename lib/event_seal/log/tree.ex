@@ -11,18 +11,19 @@ defmodule EventSeal.Log.Tree do
   @type t :: reference
   @type digest :: <<_::256>>
 
-  @doc "The tree of all leaves that the store has now."
-  @spec open(Store.t()) :: {:ok, t} | {:error, Error.t()}
-  def open(store), do: follow(Native.log_tree(), store)
+  @doc "The tree of all leaves that the store has now, or of the first `size`, if it has so many."
+  @spec open(Store.t(), non_neg_integer | :infinity) :: {:ok, t} | {:error, Error.t()}
+  def open(store, size \\ :infinity), do: follow(Native.log_tree(), store, size)
 
   @doc "Takes in what was added to the store since."
-  @spec follow(t, Store.t()) :: {:ok, t} | {:error, Error.t()}
-  def follow(tree, store) do
+  @spec follow(t, Store.t(), non_neg_integer | :infinity) :: {:ok, t} | {:error, Error.t()}
+  def follow(tree, store, until \\ :infinity) do
     {size, _root} = head(tree)
+    page = if until == :infinity, do: @page, else: min(until - size, @page)
 
-    case Store.log(store, {:leaves, size, @page}) do
+    case Store.log(store, {:leaves, size, page}) do
       {:ok, []} -> {:ok, tree}
-      {:ok, leaves} -> with {:ok, _size} <- native(Native.log_push(tree, leaves)), do: follow(tree, store)
+      {:ok, leaves} -> with {:ok, _size} <- native(Native.log_push(tree, leaves)), do: follow(tree, store, until)
       {:error, _} = error -> error
     end
   end

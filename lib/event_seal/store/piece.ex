@@ -27,11 +27,27 @@ defmodule EventSeal.Store.Piece do
   def read(%__MODULE__{at: :lost}), do: {:error, Error.new(:corrupt, detail: "a block is lost")}
 
   def read(%__MODULE__{at: {:file, path, offset, length}}) do
+    with {:ok, read} <- pread(path, offset - 4, length + 4), do: checked(read, length)
+  end
+
+  @doc "The bytes as they stand now, whether or not they are what was written: to show what was found, never to build on."
+  @spec found(t) :: {:ok, binary} | {:error, Error.t()}
+  def found(%__MODULE__{at: {:file, path, offset, length}}) do
+    case pread(path, offset, length) do
+      {:ok, {:ok, bytes}} when byte_size(bytes) == length -> {:ok, bytes}
+      {:ok, short} -> checked(short, length)
+      {:error, _} = error -> error
+    end
+  end
+
+  def found(%__MODULE__{} = piece), do: read(piece)
+
+  defp pread(path, offset, length) do
     with {:ok, %{type: :regular}} <- File.lstat(path),
          {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do
-      read = :file.pread(fd, offset - 4, length + 4)
+      read = :file.pread(fd, offset, length)
       :file.close(fd)
-      checked(read, length)
+      {:ok, read}
     else
       {:ok, _link} -> {:error, Error.new(:storage, detail: "open: not_regular")}
       {:error, reason} -> {:error, Error.new(:storage, detail: "open: #{reason}")}
