@@ -1,13 +1,14 @@
 # The main job in half a minute: a hospital's movements go in, set like concrete and are verified; then a stored record
 # is changed behind the library's back, and the verification says which. bin/demo runs it.
 defmodule Demo do
-  alias EventSeal.{Error, Import, Proof, Signer, Store, Verdict}
+  alias EventSeal.{Error, Import, Page, Proof, Signer, Store, Verdict}
   alias EventSeal.Command.Report
 
   @data "demo-data"
   @store Path.join(@data, "store")
   @key Path.join(@data, "log.key")
   @proof Path.join(@data, "discharge.proof")
+  @report Path.join(@data, "report.html")
   @sample "samples/movements.jsonl"
   @window 1_500
   @waves 20
@@ -43,6 +44,7 @@ defmodule Demo do
     caught = verify("Is everything as it was written?")
     rang = alarm?()
     kept = hold(proof, event, key)
+    report()
     Supervisor.stop(hospital)
     conclude(intact, caught, changed, rang and kept, key)
   end
@@ -160,6 +162,12 @@ defmodule Demo do
     proven.event.body =~ @true_words
   end
 
+  # Of the store as it is now, beside the host.
+  defp report do
+    {:ok, page} = Page.store(Store.handle(Store.Disk, Hospital.Store), title: @store)
+    File.write!(@report, Page.to_iodata(page))
+  end
+
   # The salt makes the stored bytes of a body unlike all others, so there is one place where it can be.
   defp tamper(event, stored) do
     false_body = String.replace(stored, @true_words, @false_words)
@@ -206,6 +214,7 @@ defmodule Demo do
       do: say("The verdict names the patient, the event, and both digests. Whoever runs the host hears an alarm.")
 
     unless as_it_should, do: say("This demo did not go as it should.")
+    say("A page that says so, to look at in any browser, is #{@report}.")
     say("The data, with the changed record in it, is in #{@data}/. Verify it again by")
     say("  mix event_seal.verify --dir #{@store}")
     say("and the proof, on any machine, with no store and no BEAM, by")

@@ -70,7 +70,7 @@ defmodule EventSeal.Page do
       Html.el(:footer, [
         Html.el(:p, [
           "Made by EventSeal on ",
-          Html.el(:time, Words.time(found.at)),
+          Html.el(:time, Words.second(found.at)),
           " UTC from ",
           Html.theirs(found.title),
           ". All times are UTC."

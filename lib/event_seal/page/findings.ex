@@ -154,11 +154,11 @@ defmodule EventSeal.Page.Findings do
   defp pass(last) do
     took = max(last.ended - last.begun, 0)
     faults = if last.faults == 0, do: "no fault", else: "✕ " <> count(last.faults, "fault")
-    rate = if took > 0, do: ", #{count(div(last.events * 1_000_000, took), "event")} a second"
+    rate = if took > 0 and last.events > 0, do: ", #{count(div(last.events * 1_000_000, took), "event")} a second"
 
     [
       "ended ",
-      el(:time, Words.time(last.ended)),
+      el(:time, Words.second(last.ended)),
       ": #{count(last.events, "event")} of #{count(last.flows, "flow")}, #{faults}; it took #{Words.duration(took)}",
       rate,
       "."
@@ -172,7 +172,7 @@ defmodule EventSeal.Page.Findings do
       el(:dt, "under way"),
       el(:dd, [
         "since ",
-        el(:time, Words.time(now.begun)),
+        el(:time, Words.second(now.begun)),
         ": #{count(now.flows, "flow")} verified",
         share(now, last),
         "."

@@ -37,7 +37,7 @@ defmodule EventSeal.Page.Summary do
           :thead,
           el(:tr, Enum.map(["Flow", "Verdict", "Fixed", "Sandbox", "Pool", "Blocks"], &el(:th, [scope: "col"], &1)))
         ),
-        el(:tbody, Enum.map(found.flows, &row/1))
+        el(:tbody, Enum.map(found.flows, &row(&1, found)))
       ])
     ])
   end
@@ -49,19 +49,20 @@ defmodule EventSeal.Page.Summary do
       "#{count(found.flows_left_out, "other flow is", "other flows are")} left out here; the verdict is of all."
   end
 
-  defp row(row) do
+  defp row(row, found) do
     el(:tr, [class: if(row.faults > 0, do: "bad")], [
       el(:th, [scope: "row"], [
         theirs(row.flow || "unknown flow"),
         if(row.head && row.head.closed, do: el(:span, [class: "tag"], "closed"))
       ]),
-      el(:td, [data_label: "Verdict"], verdict(row)),
+      el(:td, [data_label: "Verdict"], verdict(row, found)),
       for({label, key} <- [{"Fixed", :fixed}, {"Sandbox", :sandbox}, {"Pool", :pool}, {"Blocks", :blocks}]) do
         el(:td, [class: "number", data_label: label], if(row.head, do: number(row.head[key]), else: "–"))
       end
     ])
   end
 
-  defp verdict(%{faults: 0}), do: "✓ no fault"
-  defp verdict(%{faults: faults}), do: el(:strong, "✕ " <> count(faults, "fault"))
+  defp verdict(%{faults: 0}, %{all_faults: true}), do: "✓ no fault"
+  defp verdict(%{faults: 0}, _found), do: "none listed"
+  defp verdict(%{faults: faults}, _found), do: el(:strong, "✕ " <> count(faults, "fault"))
 end

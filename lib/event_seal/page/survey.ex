@@ -50,7 +50,10 @@ defmodule EventSeal.Page.Survey do
 
   defp survey(verdict, checkpoint, rest) do
     ok = Verdict.ok?(verdict) and match?(%{holds: true}, checkpoint || %{holds: true})
-    Map.merge(rest, %{at: System.os_time(:microsecond), verdict: verdict, checkpoint: checkpoint, ok: ok})
+    # Of so many faults that not all were kept, an event or a flow that bears none may have one all the same.
+    all = verdict.fault_count == length(verdict.faults)
+    at = System.os_time(:microsecond)
+    Map.merge(rest, %{at: at, verdict: verdict, checkpoint: checkpoint, ok: ok, all_faults: all})
   end
 
   defp rows(store, verdict) do

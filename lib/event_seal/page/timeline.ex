@@ -50,7 +50,7 @@ defmodule EventSeal.Page.Timeline do
       if(left_out > 0,
         do:
           el(:strong, [
-            " #{count(shown, "event is", "events are")} shown, the newest and all with a fault; " <>
+            " #{count(shown, "event is", "events are")} shown, the newest and those with a fault that is listed; " <>
               "#{number(left_out)} are left out here. The verdict is of all."
           ])
       ),
@@ -89,7 +89,7 @@ defmodule EventSeal.Page.Timeline do
           el(:span, "position 1"),
           if(found.covered in 1..total, do: el(:span, ["┃ checkpoint up to #{number(found.covered)}"])),
           if(faults != [], do: el(:span, [class: "red"], "✕ tall bar: fault")),
-          el(:span, number(total))
+          el(:span, count(total, "event"))
         ])
       ])
     end
@@ -118,9 +118,14 @@ defmodule EventSeal.Page.Timeline do
     end)
   end
 
-  defp part({:left_out, first, last}, _found) do
+  defp part({:left_out, first, last}, found) do
     blocks = if first.block == last.block, do: "Block #{first.block}", else: "Blocks #{first.block} to #{last.block}"
-    el(:p, [class: "gap"], "#{blocks}, positions #{number(first.first)} to #{number(last.last)}: left out, no fault.")
+
+    el(
+      :p,
+      [class: "gap"],
+      "#{blocks}, positions #{number(first.first)} to #{number(last.last)}: left out#{if found.all_faults, do: ", no fault"}."
+    )
   end
 
   defp part(part, found) do
@@ -159,7 +164,7 @@ defmodule EventSeal.Page.Timeline do
   defp sealed(part) do
     [
       " · sealed ",
-      el(:time, Words.time(part.header.sealed_at)),
+      el(:time, Words.second(part.header.sealed_at)),
       if(part.covered, do: " · in the checkpoint", else: " · not in a checkpoint"),
       if(part.header.closes, do: " · closes the flow")
     ]

@@ -52,7 +52,13 @@ defmodule EventSeal.Page.Words do
     "#{DateTime.to_date(at)} #{DateTime.to_time(at)}"
   end
 
+  @doc "The same, to the second."
+  @spec second(integer) :: String.t()
+  def second(microseconds), do: time(microseconds - Integer.mod(microseconds, 1_000_000))
+
   @spec duration(non_neg_integer) :: String.t()
+  def duration(microseconds) when microseconds < 10_000, do: "less than 0.01 s"
+
   def duration(microseconds) when microseconds < 60_000_000,
     do: :erlang.float_to_binary(microseconds / 1_000_000, decimals: 2) <> " s"
 
