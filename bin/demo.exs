@@ -1,7 +1,7 @@
 # The main job in half a minute: a hospital's movements go in, set like concrete and are verified; then a stored record
 # is changed behind the library's back, and the verification says which. bin/demo runs it.
 defmodule Demo do
-  alias EventSeal.{Error, Import, Page, Proof, Signer, Store, Verdict}
+  alias EventSeal.{Command, Error, Import, Proof, Signer, Store, Verdict}
   alias EventSeal.Command.Report
 
   @data "demo-data"
@@ -44,7 +44,7 @@ defmodule Demo do
     caught = verify("Is everything as it was written?")
     rang = alarm?()
     kept = hold(proof, event, key)
-    report()
+    say("")
     Supervisor.stop(hospital)
     conclude(intact, caught, changed, rang and kept, key)
   end
@@ -162,12 +162,6 @@ defmodule Demo do
     proven.event.body =~ @true_words
   end
 
-  # Of the store as it is now, beside the host.
-  defp report do
-    {:ok, page} = Page.store(Store.handle(Store.Disk, Hospital.Store), title: @store)
-    File.write!(@report, Page.to_iodata(page))
-  end
-
   # The salt makes the stored bytes of a body unlike all others, so there is one place where it can be.
   defp tamper(event, stored) do
     false_body = String.replace(stored, @true_words, @false_words)
@@ -207,14 +201,14 @@ defmodule Demo do
 
   defp conclude(intact, caught, {flow, position}, rang, key) do
     named = match?([%{flow: ^flow, position: ^position, class: :commitment}], caught.faults)
-    as_it_should = Verdict.ok?(intact) and named and rang
-    say("")
+    said = Command.report(["--dir", @store, "--out", @report]) == 1
+    as_it_should = Verdict.ok?(intact) and named and rang and said
 
     if named,
       do: say("The verdict names the patient, the event, and both digests. Whoever runs the host hears an alarm.")
 
     unless as_it_should, do: say("This demo did not go as it should.")
-    say("A page that says so, to look at in any browser, is #{@report}.")
+    say("The report, a page to look at, is #{@report}.")
     say("The data, with the changed record in it, is in #{@data}/. Verify it again by")
     say("  mix event_seal.verify --dir #{@store}")
     say("and the proof, on any machine, with no store and no BEAM, by")

@@ -144,6 +144,30 @@ defmodule EventSeal.PageTest do
     assert shown.(Html.el(:a, [title: "\"\u202E"], "x")) == ~s(<a title="&quot;⟨U+202E⟩">x</a>)
   end
 
+  test "a block that cannot be taken apart is marked as a whole, and what stands behind it is shown", %{tmp_dir: dir} do
+    name = host(dir)
+    for n <- 1..5, do: {:ok, _} = EventSeal.append(name, "f", %{when: n, kind: "vital"})
+    {:ok, 2} = EventSeal.seal(name, "f")
+    handle = Store.handle(Store.Disk, Module.concat(name, "Store"))
+    {:ok, [%{at: {:file, path, offset, _}}]} = Store.blocks(handle, "f", {1, 2})
+    stop_supervised!(name)
+    {:ok, file} = :file.open(path, [:raw, :binary, :read, :write])
+    :ok = :file.pwrite(file, offset, "0000")
+    :ok = :file.close(file)
+
+    assert {1, path} = report(dir, "flow.html", ["--flow", "f"])
+    assert text(path) =~ ~r"<h3 id=\"n1\">Block 0<span class=\"tag bad\">✕ fault</span></h3>.*the block as a whole"s
+    assert {1, path} = report(dir, "store.html")
+    assert text(path) =~ "<tr class=\"bad\"><th scope=\"row\"><bdi>f</bdi>"
+  end
+
+  test "each class of fault is explained" do
+    {:ok, types} = Code.Typespec.fetch_types(EventSeal.Fault)
+    [classes] = for {:type, {:class, {:type, _, :union, atoms}, []}} <- types, do: Enum.map(atoms, &elem(&1, 2))
+    assert length(classes) > 20
+    for class <- classes, do: assert({<<_, _::binary>>, <<_, _::binary>>} = EventSeal.Page.Words.class(class))
+  end
+
   test "the page names no address and runs nothing", %{tmp_dir: dir} do
     {0, path} = dir |> hospital() |> report("store.html")
     text = text(path)

@@ -54,15 +54,12 @@ defmodule EventSeal.Page do
         Html.el(:meta, [name: "viewport", content: "width=device-width, initial-scale=1"], nil),
         Html.el(:meta, [name: "color-scheme", content: "light dark"], nil),
         Html.el(:meta, [name: "referrer", content: "no-referrer"], nil),
-        Html.el(:title, [plain(title), if(found.ok, do: " · no fault", else: " · FAULTS")]),
+        Html.el(:title, [Html.plain(title), if(found.ok, do: " · no fault", else: " · FAULTS")]),
         Html.el(:style, Html.raw(@style))
       ])
 
     ["<!doctype html>\n" | Html.to_iodata(Html.el(:html, [lang: "en"], [head, body(found, content)]))]
   end
-
-  # A title holds text alone, no marks within.
-  defp plain(text), do: String.replace(text, ~r/[^\p{L}\p{N}\p{P}\p{S} ]/u, "?")
 
   defp body(found, content) do
     Html.el(:body, [

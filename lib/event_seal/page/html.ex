@@ -25,13 +25,17 @@ defmodule EventSeal.Page.Html do
   @spec theirs(String.t()) :: t
   def theirs(text), do: el(:bdi, text)
 
+  @doc "A text without marks in it, as a title is."
+  @spec plain(String.t()) :: t
+  def plain(text), do: {:safe, escape(text, &bare/1)}
+
   @spec to_iodata(child) :: iodata
   def to_iodata(children), do: child(children)
 
   defp attribute({_name, nil}), do: []
 
   defp attribute({name, value}),
-    do: [?\s, name |> Atom.to_string() |> String.replace("_", "-"), ~s(="), escape(to_string(value), &plain/1), ?"]
+    do: [?\s, name |> Atom.to_string() |> String.replace("_", "-"), ~s(="), escape(to_string(value), &bare/1), ?"]
 
   defp child({:safe, iodata}), do: iodata
   defp child(nil), do: []
@@ -39,7 +43,7 @@ defmodule EventSeal.Page.Html do
   defp child(text) when is_binary(text), do: escape(text, &marked/1)
   defp child(children) when is_list(children), do: Enum.map(children, &child/1)
 
-  defp plain(code), do: ["⟨", code, "⟩"]
+  defp bare(code), do: ["⟨", code, "⟩"]
   defp marked(code), do: [~s(<span class="unseen">), code, "</span>"]
 
   defp escape(<<>>, _shown), do: []
