@@ -8,7 +8,7 @@ defmodule EventSeal.Page do
   """
 
   alias EventSeal.{Error, Store}
-  alias EventSeal.Page.{Html, Summary, Survey, Timeline, Words}
+  alias EventSeal.Page.{Html, Summary, Survey, Timeline}
 
   @css Path.join(__DIR__, "page/page.css")
   @external_resource @css
@@ -66,9 +66,7 @@ defmodule EventSeal.Page do
       Html.el(:main, content),
       Html.el(:footer, [
         Html.el(:p, [
-          "Made by EventSeal on ",
-          Html.el(:time, Words.second(found.at)),
-          " UTC from ",
+          "Made by EventSeal from ",
           Html.theirs(found.title),
           ". All times are UTC."
         ]),

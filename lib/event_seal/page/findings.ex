@@ -10,6 +10,14 @@ defmodule EventSeal.Page.Findings do
 
   @shown 100
 
+  @spec header(String.t(), String.t(), map) :: Html.t()
+  def header(kind, name, found) do
+    el(:header, [
+      el(:p, [class: "kind"], ["EventSeal · ", kind, " · ", el(:time, Words.second(found.at)), " UTC"]),
+      el(:h1, theirs(name))
+    ])
+  end
+
   @spec verdict(map) :: Html.t()
   def verdict(%{verdict: verdict} = found) do
     el(:section, [class: "verdict " <> if(found.ok, do: "good", else: "bad"), aria_label: "Verdict"], [

@@ -10,7 +10,7 @@ defmodule EventSeal.Page.Summary do
   @spec of(map) :: [Html.child()]
   def of(found) do
     [
-      el(:header, [el(:p, [class: "kind"], "EventSeal · report on a store"), el(:h1, theirs(found.title))]),
+      Findings.header("report on a store", found.title, found),
       Findings.verdict(found),
       Findings.faults(found, &place/1),
       Findings.damage(found),

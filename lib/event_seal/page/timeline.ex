@@ -8,11 +8,12 @@ defmodule EventSeal.Page.Timeline do
   alias EventSeal.Page.{Findings, Html, Words}
 
   @body 4_096
+  @bands 400
 
   @spec of(map) :: [Html.child()]
   def of(found) do
     [
-      el(:header, [el(:p, [class: "kind"], "EventSeal · report on one flow"), el(:h1, theirs(found.flow))]),
+      Findings.header("report on one flow", found.flow, found),
       Findings.verdict(found),
       Findings.faults(found, &place(&1, found.elsewhere)),
       Findings.damage(found),
@@ -64,7 +65,7 @@ defmodule EventSeal.Page.Timeline do
 
     if total > 0 do
       x = fn position -> Float.round((position - 1) * 1000 / total, 2) end
-      bands = for part <- found.parts, do: rect(part_class(part), x.(part.first), x.(part.last + 1), 8, 16)
+      bands = for part <- bands(found.parts), do: rect(part_class(part), x.(part.first), x.(part.last + 1), 8, 16)
       faults = for fault <- found.verdict.faults, fault.position in 1..total, do: fault_at(x.(fault.position))
 
       line =
@@ -92,6 +93,14 @@ defmodule EventSeal.Page.Timeline do
           el(:span, count(total, "event"))
         ])
       ])
+    end
+  end
+
+  # So many blocks could not be told apart, and are one.
+  defp bands(parts) do
+    case Enum.split_with(parts, &(&1.stage == :fixed)) do
+      {blocks, waiting} when length(blocks) > @bands -> [%{hd(blocks) | last: List.last(blocks).last} | waiting]
+      _few -> parts
     end
   end
 
