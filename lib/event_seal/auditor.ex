@@ -38,7 +38,8 @@ defmodule EventSeal.Auditor do
   @impl true
   def init(name) do
     instance = Instance.fetch!(name)
-    audit = instance.options[:audit]
+    # The folder that a host works in may change.
+    audit = Keyword.update!(instance.options[:audit], :file, &Path.expand/1)
 
     case read(audit[:file]) do
       {:ok, {begun, flows, cursor}, last} ->
