@@ -243,7 +243,7 @@ defmodule EventSeal.PageTest do
 
     assert {1, path} = report(dir, "store.html")
     assert text(path) =~ "The log does not have the root that was signed."
-    assert text(path) =~ "The events hold, but the log is not what its checkpoint says."
+    assert text(path) =~ "Not as logged"
   end
 
   test "a file that is there is not written over, and a flow that is not there is no page", %{tmp_dir: dir} do

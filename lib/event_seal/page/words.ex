@@ -24,6 +24,7 @@ defmodule EventSeal.Page.Words do
     provisional:
       {"Provisional id does not follow", "The id that ties this event to those before it does not follow from them."},
     root: {"Block does not hold its events", "The digest over all events of a block is not theirs."},
+    log: {"Not as logged", "The log of the store says something else of this place, or nothing."},
     block_hash: {"Block's header changed", "The header of a block is not what was sealed."},
     previous:
       {"Does not follow the block before", "The block names another block before it than the one that stands there."},
