@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod archive;
 pub mod block;
 pub mod chain;
 pub mod checkpoint;

@@ -1,10 +1,11 @@
 //! Tests of the whole: vectors, tampering, and properties over both.
+mod archive;
 mod checkpoint;
 mod clinic;
 mod lanes;
 mod ledger;
 pub mod log;
-mod proof;
+pub mod proof;
 mod properties;
 mod settling;
 mod tampering;

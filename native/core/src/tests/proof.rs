@@ -10,7 +10,7 @@ use crate::proof::{Content, MakeError, Proof, Proven};
 use crate::suite::Suite;
 use crate::wire::text::to_hex;
 
-mod archive;
+pub mod archive;
 mod attacks;
 mod page;
 mod strict;
