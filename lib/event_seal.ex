@@ -37,6 +37,7 @@ defmodule EventSeal do
 
   alias EventSeal.{
     Alarm,
+    Archive,
     Auditor,
     Await,
     Checkpoint,
@@ -424,6 +425,28 @@ defmodule EventSeal do
            {:ok, tree, checkpoint} <- Log.tree(instance),
            {:ok, checkpoint} <- signed(checkpoint),
            do: Reader.reading(fn -> Proof.make(instance.store, tree, checkpoint, flow, n, opts[:disclose]) end)
+    end)
+  end
+
+  @doc """
+  A flow, or a part of it, for somebody else: an archive (`EventSeal.Archive`) in which only some bodies show. Of the others
+  nothing is there but their commitments. It holds whole blocks, from the first to the last that has any of the events asked
+  for; and where no end was asked for, the tail, of which a checkpoint covers the first three events at most. `event-seal verify` checks it.
+
+  Options:
+
+  #{Options.docs(:packet)}
+
+  Errors: `:not_found` if no such event is settled; `:corrupt`, or what the store answers. Without a checkpoint that covers
+  one of the blocks the archive has no proof.
+  """
+  @spec packet(name, flow, keyword) :: {:ok, binary} | {:error, Error.t()}
+  def packet(name, flow, opts \\ []) do
+    opts = Options.check!(opts, :packet)
+
+    verb(name, :packet, flow, fn instance ->
+      with {:ok, flow} <- Event.check_flow(flow),
+           do: Reader.reading(fn -> Archive.packet(instance.store, flow, opts) end)
     end)
   end
 

@@ -18,6 +18,7 @@ defmodule EventSeal.ArchitectureTest do
     [segments: [EventSeal.Segments], checkpoints: [EventSeal.Checkpoint]],
     [signing: [EventSeal.Signer], tree: [EventSeal.Log.Tree]],
     [proving: [EventSeal.Proof]],
+    [archiving: [EventSeal.Archive]],
     [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
     [
       writing: [EventSeal.Writer, EventSeal.Batch, EventSeal.Flow],
@@ -31,6 +32,7 @@ defmodule EventSeal.ArchitectureTest do
       erlang: [:event_seal],
       witnessing: [EventSeal.Witness],
       importing: [EventSeal.Import],
+      restoring: [EventSeal.Restore],
       doctor: [EventSeal.Doctor],
       page: [EventSeal.Page]
     ],

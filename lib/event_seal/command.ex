@@ -10,14 +10,17 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Signer}
-  alias EventSeal.{Store, Verdict, Verifier}
+  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
+  alias EventSeal.{Signer, Store, Verdict, Verifier}
   alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
 
-  @doc "`--dir DIR [--archive DIR] [--suite sha256|blake3] [--skip-bad] FILE…`: see `EventSeal.Import`."
+  @doc """
+  `--dir DIR [--archive DIR] [--suite sha256|blake3] [--skip-bad] FILE…`: see `EventSeal.Import`; and where the files are
+  archives or interchange files, `EventSeal.Restore`.
+  """
   @spec import([String.t()]) :: status
   def import(args) do
     run(
@@ -26,8 +29,11 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, suite: :string, skip_bad: :boolean],
       fn
         %{dir: _} = opts, [_ | _] = files ->
-          with {:ok, suite} <- suite(Map.get(opts, :suite, "sha256")),
-               do: import(disk(opts), files, suite, Map.get(opts, :skip_bad, false))
+          with {:ok, suite} <- suite(Map.get(opts, :suite, "sha256")), {:ok, kinds} <- kinds(files) do
+            if kinds == [],
+              do: import(disk(opts), files, suite, Map.get(opts, :skip_bad, false)),
+              else: restore(disk(opts), kinds)
+          end
 
         _opts, _files ->
           :usage
@@ -35,13 +41,21 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] --out OUT`: see `EventSeal.Export`."
+  @doc "`--dir DIR [--archive DIR] --out OUT [--format interchange|archive]`: see `EventSeal.Export`."
   @spec export([String.t()]) :: status
   def export(args) do
-    run("export --dir DIR [--archive DIR] --out OUT", args, [dir: :string, archive: :string, out: :string], fn
-      %{dir: _, out: out} = opts, [] -> export(disk(opts), out)
-      _opts, _files -> :usage
-    end)
+    run(
+      "export --dir DIR [--archive DIR] --out OUT [--format interchange|archive]",
+      args,
+      [dir: :string, archive: :string, out: :string, format: :string],
+      fn
+        %{dir: _, out: out} = opts, [] ->
+          with {:ok, format} <- format(Map.get(opts, :format, "interchange")), do: export(disk(opts), out, format)
+
+        _opts, _files ->
+          :usage
+      end
+    )
   end
 
   @doc "`--dir DIR [--archive DIR] --out FILE`: see `EventSeal.Heads`."
@@ -208,9 +222,36 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp export(disk, out) do
+  # Empty where events are to be imported anew. Files of both sorts do not go together.
+  defp kinds(files) do
+    kinds = for file <- files, do: {Restore.kind(file), file}
+    restored = for {{:ok, kind}, file} when kind != nil <- kinds, do: {kind, file}
+
+    cond do
+      error = Enum.find_value(kinds, fn {kind, _file} -> if match?({:error, _}, kind), do: kind end) -> error
+      length(restored) in [0, length(files)] -> {:ok, restored}
+      true -> {:error, Error.new(:invalid, field: :file, rule: "are of flows that were sealed and of events to import")}
+    end
+  end
+
+  defp restore(disk, files) do
+    with_store(disk, :write, fn store ->
+      with {:ok, report} <- Restore.run(store, files) do
+        Report.restore(report, disk[:dir])
+        0
+      end
+    end)
+  end
+
+  @formats %{"interchange" => :interchange, "archive" => :archive}
+
+  defp format(name) do
+    with :error <- Map.fetch(@formats, name), do: :usage
+  end
+
+  defp export(disk, out, format) do
     with_reader(disk, fn store ->
-      with {:ok, report} <- Export.run(store, out, progress: Report.progress()) do
+      with {:ok, report} <- Export.run(store, out, format: format, progress: Report.progress()) do
         Report.export(report, out)
         0
       end

@@ -7,8 +7,8 @@ defmodule EventSeal.Export do
   so memory stays bounded by a block; the host may go on writing meanwhile.
   """
 
-  alias EventSeal.{Chain, Error, Interchange, Record, Store}
-  alias EventSeal.Export.FileName
+  alias EventSeal.{Archive, Chain, Error, Interchange, Record, Store}
+  alias EventSeal.Export.{FileName, LogFile}
 
   defstruct flows: 0, events: 0, in_pool: 0, bytes: 0, microseconds: 0
 
@@ -26,7 +26,8 @@ defmodule EventSeal.Export do
   Exports every flow of the store into the folder `out`, which is made if it is not there. A file of an earlier export of
   the same flow is replaced, whole, when the new one is.
 
-  Options: `:progress` (a function of `%{flows: count, events: count}`). What is reported: `flows`, `events`, `in_pool`
+  Options: `:format` (`:interchange` unless given; `:archive` writes `EventSeal.Archive`s, and beside them the store's log as
+  `log.leaves`: FORMAT.md, "Log file"; of a flow of which nothing is settled there is no archive), `:progress` (a function of `%{flows: count, events: count}`). What is reported: `flows`, `events`, `in_pool`
   (events left out since they are still in the pool), `bytes` written, `microseconds`.
   """
   @spec run(Store.t(), Path.t(), keyword) :: {:ok, t} | {:error, Error.t()}
@@ -35,9 +36,19 @@ defmodule EventSeal.Export do
     progress = Keyword.get(opts, :progress, fn _ -> :ok end)
 
     with :ok <- posix(File.mkdir_p(out), out),
-         {:ok, report} <- pages(store, out, nil, %__MODULE__{}, progress) do
+         {:ok, writer} <- writer(Keyword.get(opts, :format, :interchange), store, out),
+         {:ok, report} <- pages(store, {out, writer}, nil, %__MODULE__{}, progress) do
       {:ok, %{report | microseconds: System.monotonic_time(:microsecond) - started}}
     end
+  end
+
+  defp writer(:interchange, _store, _out), do: {:ok, {".jsonl", &lines/3}}
+
+  # The log first: what it knows is in the blocks that are read after it.
+  defp writer(:archive, store, out) do
+    with {:ok, log} <- Archive.log(store),
+         {:ok, _bytes} <- LogFile.write(store, &write(Path.join(out, "log.leaves"), &1)),
+         do: {:ok, {".archive", &Archive.write(&1, store, &2, &3, log)}}
   end
 
   defp pages(store, out, cursor, report, progress) do
@@ -54,12 +65,16 @@ defmodule EventSeal.Export do
     end
   end
 
-  defp flow(store, out, flow, report, progress) do
+  defp flow(store, {out, {suffix, write}}, flow, report, progress) do
     with {:ok, head} <- Store.head(store, flow),
+         {settled, in_pool} = Enum.split_with(head.entries, &match?({_, :tail, _, _}, &1)),
          {:ok, blocks} <- Store.blocks(store, flow, {1, head.fixed}),
-         {:ok, bytes} <- write(Path.join(out, FileName.of(flow)), &lines(&1, head, blocks)) do
-      {settled, in_pool} = Enum.split_with(head.entries, &match?({_, :tail, _, _}, &1))
-
+         path = Path.join(out, FileName.of(flow, suffix)),
+         {:ok, bytes} <-
+           if(suffix == ".archive" and blocks == [] and settled == [],
+             do: {:ok, 0},
+             else: write(path, &write.(&1, head, blocks))
+           ) do
       report = %{
         report
         | flows: report.flows + 1,

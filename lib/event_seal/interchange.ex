@@ -22,20 +22,46 @@ defmodule EventSeal.Interchange do
 
   @doc """
   Verifies files, one after the other, and adds up their verdicts. A file that cannot be read is an error. A file of packed
-  containers, a part of one flow, is checked alone: nothing is said of what stood before and behind it.
+  containers, a part of one flow, is checked alone: nothing is said of what stood before and behind it. Of an archive the
+  chain is verified, in bounded memory; whether it is signed as it should be, `EventSeal.Archive.verify/2` says.
   """
   @spec verify_files([Path.t()], keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
   def verify_files(paths, opts \\ []) do
     opts = Keyword.put_new_lazy(opts, :pool, fn -> Verification.pool(opts) end)
 
     Enum.reduce_while(paths, {:ok, %Verdict{}}, fn path, {:ok, verdict} ->
-      with {:ok, text} <- read(path), {:ok, next} <- verify_either(text, opts) do
+      with {:ok, next} <- verify_file(path, opts) do
         {:cont, {:ok, Verdict.add(verdict, next, Keyword.get(opts, :max_faults, 1_000))}}
       else
         {:error, _} = error -> {:halt, error}
       end
     end)
   end
+
+  defp verify_file(path, opts) do
+    case beginning(path) do
+      {:ok, <<"EVSEALA1", _::binary>>} -> Verification.archive(path, opts)
+      {:ok, <<"EVSEALA", version, _::binary>>} -> {:error, unknown(path, version)}
+      {:ok, _other} -> with({:ok, text} <- read(path), do: verify_either(text, opts))
+      {:error, _} = error -> error
+    end
+  end
+
+  @doc false
+  # What a file begins with: more than any kind of file needs to be known by.
+  @spec beginning(Path.t()) :: {:ok, binary} | {:error, Error.t()}
+  def beginning(path) do
+    with {:ok, file} <- posix(:file.open(path, [:raw, :binary, :read]), path) do
+      read = :file.read(file, 4_096)
+      :file.close(file)
+      if read == :eof, do: {:ok, ""}, else: posix(read, path)
+    end
+  end
+
+  @doc false
+  @spec unknown(Path.t(), byte) :: Error.t()
+  def unknown(path, version),
+    do: Error.new(:malformed, detail: "#{path}: version #{inspect(<<version>>)} of this file format is not known; 1 is")
 
   defp verify_either(<<"EVSEAL", kind, "1", _::binary>> = bytes, opts) when kind in [?B, ?T] do
     pieces = split(bytes)
@@ -54,11 +80,12 @@ defmodule EventSeal.Interchange do
 
   defp split(bytes), do: [bytes]
 
-  defp read(path) do
-    with {:error, posix} <- File.read(path) do
-      {:error, Error.new(:not_found, detail: "#{path}: #{:file.format_error(posix)}")}
-    end
-  end
+  defp read(path), do: posix(File.read(path), path)
+
+  defp posix({:error, posix}, path),
+    do: {:error, Error.new(:not_found, detail: "#{path}: #{:file.format_error(posix)}")}
+
+  defp posix(ok, _path), do: ok
 
   defp native({:ok, _} = ok), do: ok
   defp native({:error, failure}), do: {:error, Error.from_native(failure)}

@@ -193,6 +193,30 @@ defmodule EventSeal.Native do
           {:ok, tuple} | {:error, failure | {:rule, atom}}
   def proof_verify(_text, _logs, _witnesses, _quorum), do: not_loaded()
 
+  # Archives
+
+  @spec verify_archive(reference, Path.t(), non_neg_integer, term) :: reference
+  def verify_archive(_pool, _path, _max_faults, _tag), do: not_loaded()
+
+  @spec archive_preamble(pos_integer, non_neg_integer, non_neg_integer, boolean) :: binary
+  def archive_preamble(_containers, _proof, _height, _part), do: not_loaded()
+
+  @spec archive_sizes(binary) :: result({pos_integer, non_neg_integer, non_neg_integer, boolean})
+  def archive_sizes(_preamble), do: not_loaded()
+
+  @spec archive_disclose(binary, [pos_integer]) :: result(binary)
+  def archive_disclose(_container, _positions), do: not_loaded()
+
+  @spec log_proof(non_neg_integer, binary, String.t()) :: String.t()
+  def log_proof(_index, _path, _checkpoint), do: not_loaded()
+
+  @spec archive_signed(Path.t(), [String.t()], [String.t()], non_neg_integer) ::
+          {:ok, tuple | nil} | {:error, failure | {:rule, atom}}
+  def archive_signed(_path, _logs, _witnesses, _quorum), do: not_loaded()
+
+  @spec interchange_containers(binary) :: result([binary])
+  def interchange_containers(_text), do: not_loaded()
+
   # Interchange and import
 
   @spec interchange_header(binary, boolean) :: result(binary)

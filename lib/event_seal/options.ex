@@ -100,6 +100,16 @@ defmodule EventSeal.Options do
     prove: [
       disclose: [type: :boolean, default: false, doc: "whether the proof shows the body, or only its commitment"]
     ],
+    packet: [
+      range: [type: :range, doc: "only blocks with positions of `first..last`; without it to the end, the tail too"],
+      since: [type: :time, doc: "only blocks with a `when` that is not before this `DateTime` or these µs"],
+      until: [type: :time, doc: "only blocks with a `when` that is not after this"],
+      disclose: [
+        type: :disclose,
+        default: false,
+        doc: "which bodies show: none (`false`), all (`true`), or those at a list of positions"
+      ]
+    ],
     verify: [
       flow: [type: :any, doc: "one flow only"],
       range: [
@@ -141,7 +151,7 @@ defmodule EventSeal.Options do
     ]
   }
 
-  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :prove | :verify
+  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :prove | :packet | :verify
 
   @doc "The options with their defaults, or ArgumentError."
   @spec check!(keyword, schema) :: keyword
@@ -205,6 +215,7 @@ defmodule EventSeal.Options do
   defp valid?(:milliseconds, value), do: is_integer(value) and value >= 0
   defp valid?(:wait, value), do: value == :infinity or valid?(:milliseconds, value)
   defp valid?(:position, value), do: value == :infinity or valid?(:positive, value)
+  defp valid?(:disclose, value), do: is_boolean(value) or (is_list(value) and Enum.all?(value, &valid?(:positive, &1)))
   defp valid?(:time, value), do: is_integer(value)
   defp valid?({:integer, from, to}, value), do: is_integer(value) and value in from..to
   defp valid?({:in, values}, value), do: value in values
@@ -225,6 +236,7 @@ defmodule EventSeal.Options do
   defp rule(:milliseconds), do: "milliseconds, an integer of 0 or more"
   defp rule(:wait), do: "milliseconds, an integer of 0 or more, or :infinity"
   defp rule(:position), do: "a positive integer or :infinity"
+  defp rule(:disclose), do: "true, false or a list of positions"
   defp rule(:time), do: "a DateTime or integer microseconds"
   defp rule({:integer, from, to}), do: "an integer from #{from} to #{to}"
   defp rule({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"

@@ -45,13 +45,18 @@ defmodule EventSeal.Proof do
 
     case Native.proof_verify(text, keys, witnesses, Keyword.get(policy, :quorum, length(witnesses))) do
       {:ok, proven} -> {:ok, proven(proven)}
-      {:error, {:rule, rule}} -> {:error, untrusted("no sealed block is so: #{rule}")}
-      {:error, {:refused, :path}} -> {:error, untrusted("the log has no such place")}
-      {:error, {:refused, :root}} -> {:error, untrusted("it is not what was logged")}
-      {:error, {:refused, reason}} -> {:error, Checkpoint.refused(reason)}
-      {:error, failure} -> {:error, Error.from_native(failure)}
+      {:error, failure} -> {:error, refused(failure)}
     end
   end
+
+  @doc false
+  # What the native part says of proofs.
+  @spec refused(Native.failure() | {:rule, atom}) :: Error.t()
+  def refused({:rule, rule}), do: untrusted("no sealed block is so: #{rule}")
+  def refused({:refused, :path}), do: untrusted("the log has no such place")
+  def refused({:refused, :root}), do: untrusted("it is not what was logged")
+  def refused({:refused, reason}), do: Checkpoint.refused(reason)
+  def refused(failure), do: Error.from_native(failure)
 
   defp untrusted(detail), do: Error.new(:untrusted, detail: detail)
 

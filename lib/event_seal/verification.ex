@@ -46,6 +46,13 @@ defmodule EventSeal.Verification do
     with {:ok, verdict, _edges} <- outcome(started), do: {:ok, verdict}
   end
 
+  @doc "Verifies the chain of one archive on the pool; its signatures are not looked at."
+  @spec archive(Path.t(), keyword) :: {:ok, Verdict.t()} | {:error, Error.t()}
+  def archive(path, opts) do
+    started = begin(opts, &Native.verify_archive(&1, path, Keyword.get(opts, :max_faults, 1_000), &2))
+    with {:ok, verdict, _edges} <- outcome(started), do: {:ok, verdict}
+  end
+
   @doc "Whatever this process has under way in the pool is not wanted any more: nothing works on, and no message comes later."
   @spec abandon(reference) :: :ok
   def abandon(pool) do

@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Verdict}
 
   @every 100
   @shown 10
@@ -34,6 +34,13 @@ defmodule EventSeal.Command.Report do
 
     if report.in_pool > 0, do: puts("#{count(report.in_pool, "event")} in the pool: not settled yet, and not exported.")
     :ok
+  end
+
+  @spec restore(Restore.t(), Path.t()) :: :ok
+  def restore(%Restore{} = report, dir) do
+    there = if report.there > 0, do: ", #{count(report.there, "flow")} there already", else: ""
+    log = "#{number(report.leaves)} leaves and #{count(report.checkpoints, "checkpoint")} in its log"
+    puts("Brought #{count(report.flows, "flow")} of #{count(report.events, "event")} back to #{dir}#{there}; #{log}.")
   end
 
   @spec head(non_neg_integer, Path.t()) :: :ok

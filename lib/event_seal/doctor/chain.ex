@@ -5,7 +5,8 @@ defmodule EventSeal.Doctor.Chain do
   # the block is opened again, and its events wait to be sealed anew.
 
   alias EventSeal.{Chain, Error, Record, Store, Verification}
-  alias EventSeal.Doctor.{Container, Flip}
+  alias EventSeal.Chain.Container
+  alias EventSeal.Doctor.Flip
   alias EventSeal.Segments.Files
   alias EventSeal.Store.Piece
 

@@ -3,7 +3,7 @@ defmodule EventSeal.Doctor.Saving do
   # The new store: what follows from each other goes in byte for byte, in commits of some megabytes.
 
   alias EventSeal.{Chain, Record, Store}
-  alias EventSeal.Doctor.Container
+  alias EventSeal.Chain.Container
 
   @commit_bytes 8_388_608
   @commit_ops 4_096

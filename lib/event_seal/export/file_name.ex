@@ -3,8 +3,6 @@ defmodule EventSeal.Export.FileName do
   # A flow's id is never a file name as it stands: it may hold `../`, differ from another only in case, or be longer
   # than the 255 bytes that file systems allow.
 
-  @suffix ".jsonl"
-  @longest 255 - byte_size(@suffix)
   @kept 180
   # Names of devices on Windows, whatever the suffix.
   @devices ~w(con prn aux nul) ++ for(name <- ~w(com lpt), digit <- 0..9, do: "#{name}#{digit}")
@@ -18,12 +16,17 @@ defmodule EventSeal.Export.FileName do
       iex> EventSeal.Export.FileName.of("../Å")
       "%2e%2e%2f%c3%85.jsonl"
   """
-  @spec of(String.t()) :: String.t()
-  def of(flow) do
+  @spec of(String.t(), String.t()) :: String.t()
+  def of(flow, suffix \\ ".jsonl") do
     case encode(flow) do
-      name when byte_size(name) > @longest -> binary_part(name, 0, @kept) <> "~" <> digest(flow) <> @suffix
-      <<first, rest::binary>> = name when name in @devices -> hex(first) <> rest <> @suffix
-      name -> name <> @suffix
+      name when byte_size(name) + byte_size(suffix) > 255 ->
+        binary_part(name, 0, @kept) <> "~" <> digest(flow) <> suffix
+
+      <<first, rest::binary>> = name when name in @devices ->
+        hex(first) <> rest <> suffix
+
+      name ->
+        name <> suffix
     end
   end
 

@@ -4,6 +4,7 @@ use crate::Status;
 use crate::kinds::Signature;
 use crate::report::hex;
 use crate::screen::is_unseen;
+use crate::trust::Signed;
 use crate::verify::{Outcome, Report};
 use event_seal_core::verify::{Datum, Verdict};
 use serde::Serialize;
@@ -26,6 +27,10 @@ pub struct File {
     flow: Option<String>,
     part: Option<bool>,
     signature: Option<Signature>,
+    /// What was signed and by whom.
+    signed: Option<Signed>,
+    /// Why the signature does not hold.
+    refusal: Option<String>,
     microseconds: u64,
     verdict: Option<Counts>,
     faults: Vec<Fault>,
@@ -93,6 +98,8 @@ pub fn file(report: &Report<'_>) -> File {
         flow: None,
         part: None,
         signature: None,
+        signed: None,
+        refusal: None,
         microseconds: report.took.as_micros() as u64,
         verdict: None,
         faults: Vec::new(),
@@ -103,6 +110,10 @@ pub fn file(report: &Report<'_>) -> File {
             file.flow = Some(checked.flow.clone());
             file.part = Some(checked.part);
             file.signature = Some(checked.signature);
+            match &checked.signed {
+                Ok(signed) => file.signed = signed.clone(),
+                Err(why) => file.refusal = Some(why.clone()),
+            }
             file.verdict = Some(counts(&checked.verdict));
             file.faults = checked.verdict.faults.iter().map(fault).collect();
         }

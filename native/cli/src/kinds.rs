@@ -1,11 +1,15 @@
 //! The kinds of files that are known, by how they begin.
 
+mod archive;
 mod containers;
 mod interchange;
+mod proof;
 
 use crate::opened::Opened;
 use crate::screen::plain;
 use crate::show::Printer;
+use crate::trust::Signed;
+use event_seal_core::checkpoint::Policy;
 use event_seal_core::verify::Verdict;
 use serde::Serialize;
 use std::io;
@@ -20,12 +24,14 @@ pub struct Kind {
     claims: fn(&[u8]) -> Option<Claim>,
     /// How often a verification reads the file.
     pub passes: u64,
-    pub verify: fn(&Opened) -> Checked,
+    /// It shows nothing unless it is signed by a key that was given.
+    pub needs_key: bool,
+    pub verify: fn(&Opened, Option<&Policy>) -> Checked,
     pub show: fn(&Opened, &mut Printer<'_>) -> io::Result<()>,
 }
 
 /// All kinds.
-static KINDS: [Kind; 2] = [interchange::KIND, containers::KIND];
+static KINDS: [Kind; 4] = [interchange::KIND, containers::KIND, archive::KIND, proof::KIND];
 
 enum Claim {
     Known,
@@ -40,6 +46,10 @@ pub struct Checked {
     /// Part of a flow: nothing is said of what stands before and behind.
     pub part: bool,
     pub signature: Signature,
+    /// What was signed, and by whom; or why the signature or what it is of does not hold.
+    pub signed: Result<Option<Signed>, String>,
+    /// Of one event alone: what is proved, or would be.
+    pub event: Option<String>,
     /// The line with which the file stops to be one.
     pub broken_line: Option<u64>,
 }
@@ -52,6 +62,40 @@ pub enum Signature {
     None,
     /// There are some, and they were not checked.
     NotChecked,
+    /// All that were asked for are there and hold.
+    Valid,
+    /// One that was asked for is missing or wrong, or signs something else.
+    Refused,
+}
+
+impl Checked {
+    /// What came of verifying the containers of a file that has no signature.
+    pub fn unsigned(flow: String, verdict: Verdict, part: bool) -> Checked {
+        Checked {
+            flow,
+            verdict,
+            part,
+            signature: Signature::None,
+            signed: Ok(None),
+            event: None,
+            broken_line: None,
+        }
+    }
+
+    /// The same with what its signature is worth.
+    pub fn with(self, signed: Result<Option<Signed>, String>) -> Checked {
+        let signature = match &signed {
+            Ok(None) => Signature::None,
+            Ok(Some(signed)) if signed.key.is_none() => Signature::NotChecked,
+            Ok(Some(_)) => Signature::Valid,
+            Err(_) => Signature::Refused,
+        };
+        Checked {
+            signature,
+            signed,
+            ..self
+        }
+    }
 }
 
 /// More faults of a file are counted, but not kept.
@@ -84,10 +128,7 @@ fn unknown(beginning: &[u8]) -> String {
         (None, _) => format!("it begins with {}", first_bytes(beginning)),
     };
     let allowed: Vec<&str> = KINDS.iter().map(|kind| kind.allowed).collect();
-    format!(
-        "no file that is known: {found}. Known are {}",
-        allowed.join(" and ")
-    )
+    format!("no file that is known: {found}. Known are {}", allowed.join("; "))
 }
 
 fn first_bytes(beginning: &[u8]) -> String {

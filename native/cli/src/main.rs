@@ -1,12 +1,14 @@
 //! `event-seal`: checks what EventSeal wrote, on a machine that has no BEAM and no store.
 
 mod bench;
+mod consistency;
 mod json;
 mod kinds;
 mod opened;
 mod report;
 mod screen;
 mod show;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +41,8 @@ enum Command {
         bodies: bool,
         file: PathBuf,
     },
+    /// Says whether a log's later checkpoint extends one that was kept, both signed
+    Consistency(consistency::Options),
     /// Measures how fast this machine hashes and verifies
     Bench(bench::Options),
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let status = match Arguments::parse().command {
         Command::Verify(options) => verify::run(&options, &mut out),
         Command::Show { bodies, file } => show::run(&file, bodies, &mut out),
+        Command::Consistency(options) => consistency::run(&options, &mut out),
         Command::Bench(options) => bench::run(&options, &mut out),
     };
     match status.and_then(|status| out.flush().map(|()| status)) {

@@ -3,6 +3,7 @@
 use crate::Status;
 use crate::kinds::{Checked, Signature};
 use crate::screen::{Colour, coloured, plain};
+use crate::trust::Signed;
 use crate::verify::{Outcome, Report};
 use event_seal_core::verify::{Datum, Fault, Verdict};
 use std::io::{self, Write};
@@ -12,7 +13,10 @@ use std::time::Duration;
 pub fn file(report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
     let path = plain(&report.path.to_string_lossy());
     match &report.outcome {
-        Outcome::Checked(_, checked) => checked_file(&path, checked, report.took, out),
+        Outcome::Checked(_, checked) if checked.event.is_some() || checked.verdict == Verdict::default() => {
+            proof(&path, checked, report.key, out)
+        }
+        Outcome::Checked(_, checked) => checked_file(&path, checked, report, out),
         Outcome::Unknown(why) => writeln!(
             out,
             "{}",
@@ -44,9 +48,28 @@ pub fn end(statuses: &[Status], out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-fn checked_file(path: &str, checked: &Checked, took: Duration, out: &mut impl Write) -> io::Result<()> {
+/// A proof of one event, or a file that holds nothing.
+fn proof(path: &str, checked: &Checked, key: bool, out: &mut impl Write) -> io::Result<()> {
+    let (claim, event) = match (&checked.event, checked.signature) {
+        (None, _) => ("NOT VERIFIED", ""),
+        (Some(event), Signature::Valid) => ("Proved", event.as_str()),
+        (Some(event), _) => ("NOT PROVED", event.as_str()),
+    };
+    let colour = if claim == "Proved" {
+        Colour::Good
+    } else {
+        Colour::Bad
+    };
+    writeln!(out, "{}", coloured(&format!("{claim} {path}"), colour))?;
+    if !event.is_empty() {
+        writeln!(out, "  {}", plain(event))?;
+    }
+    signature(checked, key, out)
+}
+
+fn checked_file(path: &str, checked: &Checked, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
     let verdict = &checked.verdict;
-    writeln!(out, "Verified {path}{}.", speed(took, verdict.events))?;
+    writeln!(out, "Verified {path}{}.", speed(report.took, verdict.events))?;
     writeln!(
         out,
         "  {}, {}, {}: {} fixed, {} provisional",
@@ -70,14 +93,58 @@ fn checked_file(path: &str, checked: &Checked, took: Duration, out: &mut impl Wr
         )?;
     }
     faults(checked, out)?;
-    writeln!(out, "{}", coloured(&signature(checked), Colour::Caution))
+    signature(checked, report.key, out)
 }
 
 /// What a file shows beyond that it agrees with itself.
-fn signature(checked: &Checked) -> String {
+fn signature(checked: &Checked, key: bool, out: &mut impl Write) -> io::Result<()> {
+    let (text, colour) = match &checked.signed {
+        Err(why) => (format!("NOT SIGNED AS ASKED: {why}."), Colour::Bad),
+        Ok(Some(Signed { key: None, names, .. })) => (not_checked(names), Colour::Caution),
+        Ok(Some(signed)) => return signed_by(signed, checked.verdict.fault_count, out),
+        Ok(None) if key => (
+            "NOT SIGNED: nothing here is signed by the key.".to_owned(),
+            Colour::Bad,
+        ),
+        Ok(None) => (unsigned(checked), Colour::Caution),
+    };
+    writeln!(out, "{}", coloured(&plain(&text), colour))
+}
+
+fn not_checked(names: &[String]) -> String {
+    let names = names.join(" and ");
+    format!("Signed by {names}, signature not checked: no --key was given.")
+}
+
+fn signed_by(signed: &Signed, faults: u64, out: &mut impl Write) -> io::Result<()> {
+    let key = signed.key.as_deref().unwrap_or_default();
+    let place = format!("leaf {} of {}", number(signed.index), number(signed.size));
+    let text = match faults {
+        0 => format!("Signed up to position {} by {key}: {place}.", signed.through),
+        _ => format!(
+            "The last block that is proved was signed by {key}, but what was signed is not what stands here."
+        ),
+    };
+    let colour = if faults == 0 { Colour::Good } else { Colour::Bad };
+    writeln!(out, "{}", coloured(&plain(&text), colour))?;
+    signed.witnesses.iter().try_for_each(|(witness, time)| {
+        let text = format!("  cosigned by {witness}, {}", time_of(*time));
+        writeln!(out, "{}", plain(&text))
+    })
+}
+
+/// Seconds since the UNIX epoch as UTC.
+fn time_of(seconds: u64) -> String {
+    let microseconds = i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000);
+    crate::show::time(microseconds)
+}
+
+fn unsigned(checked: &Checked) -> String {
     let signed = match checked.signature {
-        Signature::None => "Unsigned",
         Signature::NotChecked => "Signatures not checked",
+        _ => "Unsigned",
     };
     match checked.verdict.fault_count {
         0 => format!(

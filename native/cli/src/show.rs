@@ -5,6 +5,7 @@ use crate::kinds::recognise;
 use crate::opened::Opened;
 use crate::report::hex;
 use crate::screen::plain;
+use event_seal_core::Malformed;
 use event_seal_core::block::{Body, Container};
 use event_seal_core::event::{Event, Where, decode_salted_body};
 use event_seal_core::genesis::Genesis;
@@ -60,10 +61,28 @@ impl Printer<'_> {
         writeln!(self.out, "{}", plain(text))
     }
 
+    /// Lines that stand in the file, set off.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        text.lines().try_for_each(|line| self.line(&format!("  {line}")))
+    }
+
+    /// A body, if bodies are asked for.
+    pub fn shown(&mut self, body: &[u8]) -> io::Result<()> {
+        if !self.bodies {
+            return Ok(());
+        }
+        self.line(&format!("     {}", String::from_utf8_lossy(body)))
+    }
+
+    /// Why it is none.
+    pub fn malformed(&mut self, what: &str, malformed: &Malformed) -> io::Result<()> {
+        self.line(&format!("no {what}: {} at byte {}", malformed.what, malformed.at))
+    }
+
     /// A signed note.
     pub fn checkpoint(&mut self, note: &str) -> io::Result<()> {
         self.line("checkpoint")?;
-        note.lines().try_for_each(|line| self.line(&format!("  {line}")))
+        self.text(note)
     }
 
     /// Containers, in order.
@@ -142,7 +161,8 @@ impl Printer<'_> {
     }
 }
 
-fn event_text(event: &Event<'_>) -> String {
+/// What is said of an event in one line.
+pub fn event_text(event: &Event<'_>) -> String {
     let place = match event.place {
         Where::Nowhere => String::new(),
         Where::Place(place) => format!(", at {place}"),
@@ -172,7 +192,7 @@ fn body_text(body: Body<'_>) -> String {
 const DAY: i64 = 86_400_000_000;
 
 /// Microseconds since the UNIX epoch as UTC.
-fn time(microseconds: i64) -> String {
+pub fn time(microseconds: i64) -> String {
     let (days, rest) = (microseconds.div_euclid(DAY), microseconds.rem_euclid(DAY));
     let (year, month, day) = date(days);
     let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);

@@ -1,8 +1,10 @@
 //! `event-seal verify`.
 
-use crate::kinds::{Checked, Kind, recognise};
+use crate::kinds::{Checked, Kind, Signature, recognise};
 use crate::opened::Opened;
+use crate::trust::Keys;
 use crate::{Status, json, report, screen, thread_count, threads};
+use event_seal_core::checkpoint::Policy;
 use event_seal_core::verify::ReadAt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +23,9 @@ pub struct Options {
     /// Reports nothing of files that verify
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
-    /// Interchange files, or files of packed containers
+    #[command(flatten)]
+    keys: Keys,
+    /// Interchange files, archives, proofs of events, or files of packed containers
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -30,6 +34,8 @@ pub struct Options {
 pub struct Report<'a> {
     pub path: &'a Path,
     pub outcome: Outcome,
+    /// A key was given: what it has not signed is not verified.
+    pub key: bool,
     pub took: Duration,
 }
 
@@ -44,8 +50,10 @@ pub enum Outcome {
 impl Report<'_> {
     pub fn status(&self) -> Status {
         match &self.outcome {
-            Outcome::Checked(_, checked)
-                if checked.verdict.fault_count == 0 && checked.verdict.events > 0 =>
+            Outcome::Checked(kind, checked)
+                if checked.verdict.fault_count == 0
+                    && checked.verdict.events > 0
+                    && self.is_signed_enough(kind, checked.signature) =>
             {
                 Status::Verified
             }
@@ -53,13 +61,22 @@ impl Report<'_> {
             Outcome::Unreadable(_) => Status::CouldNot,
         }
     }
+
+    fn is_signed_enough(&self, kind: &Kind, signature: Signature) -> bool {
+        match signature {
+            Signature::Valid => true,
+            Signature::Refused => false,
+            Signature::None | Signature::NotChecked => !self.key && !kind.needs_key,
+        }
+    }
 }
 
 pub fn run(options: &Options, out: &mut impl Write) -> io::Result<Status> {
     threads(options.threads)?;
+    let policy = options.keys.policy()?;
     let (mut statuses, mut reports) = (Vec::new(), Vec::new());
     for path in &options.files {
-        let report = one(path);
+        let report = one(path, policy.as_ref());
         statuses.push(report.status());
         if options.json {
             reports.push(json::file(&report));
@@ -77,17 +94,18 @@ pub fn run(options: &Options, out: &mut impl Write) -> io::Result<Status> {
     Ok(status)
 }
 
-fn one(path: &Path) -> Report<'_> {
+fn one<'a>(path: &'a Path, policy: Option<&Policy>) -> Report<'a> {
     let started = Instant::now();
-    let outcome = outcome(path).unwrap_or_else(|error| Outcome::Unreadable(error.to_string()));
+    let outcome = outcome(path, policy).unwrap_or_else(|error| Outcome::Unreadable(error.to_string()));
     Report {
         path,
         outcome,
+        key: policy.is_some(),
         took: started.elapsed(),
     }
 }
 
-fn outcome(path: &Path) -> io::Result<Outcome> {
+fn outcome(path: &Path, policy: Option<&Policy>) -> io::Result<Outcome> {
     let file = Opened::open(path)?;
     let kind = match recognise(&file)? {
         Ok(kind) => kind,
@@ -97,7 +115,7 @@ fn outcome(path: &Path) -> io::Result<Outcome> {
     let checked = thread::scope(|scope| {
         let file = &file;
         scope.spawn(move || screen::progress(file, file.length() * kind.passes, &work));
-        let checked = (kind.verify)(file);
+        let checked = (kind.verify)(file, policy);
         drop(working);
         checked
     });

@@ -8,7 +8,7 @@ use crate::log::{Leaf, leaf_hash, root_over};
 use crate::note::Note;
 use crate::proof::{Refused, tlog};
 use crate::suite::Digest;
-use crate::verify::{Control, ReadAt, Verdict};
+use crate::verify::{Control, Datum, Fault, FaultClass, ReadAt, Verdict};
 use crate::wire::Malformed;
 
 mod containers;
@@ -45,7 +45,7 @@ pub struct Signed {
 }
 
 /// Whose signatures held.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct By {
     /// The log's verifier key.
     pub log: String,
@@ -134,6 +134,23 @@ impl<'f, F: ReadAt + ?Sized> Archive<'f, F> {
 
     fn proof_at(&self) -> u64 {
         PREAMBLE.saturating_add(self.preamble.containers)
+    }
+}
+
+/// What is said of a file whose sizes are not those of an archive.
+pub fn no_archive(malformed: &Malformed) -> Verdict {
+    let fault = Fault {
+        flow: String::new(),
+        position: 1,
+        block: None,
+        class: FaultClass::Format,
+        recorded: malformed.at.into(),
+        recomputed: Datum::None,
+    };
+    Verdict {
+        fault_count: 1,
+        faults: vec![fault],
+        ..Verdict::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The BEAM's way into `event_seal_core`: decode, call, encode. No logic lives here.
 
+mod archive;
 mod chain;
 mod hash;
 mod interchange;

@@ -4,6 +4,7 @@ use crate::ledger::Held;
 use crate::list::List;
 use crate::terms::{atoms, binary, name};
 use crate::watch::{Budget, Job, Watch};
+use event_seal_core::archive::{Archive, no_archive};
 use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
     Against, Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
@@ -207,6 +208,24 @@ fn verify_interchange<'a>(
     spawn(env, &pool, text.to_term(env), tag, move |text, watch| {
         let text: Binary = text.decode()?;
         Ok(verify_file(text.as_slice(), watch, max_faults))
+    })
+}
+
+/// The same for one archive, by its path.
+#[rustler::nif]
+fn verify_archive<'a>(
+    env: Env<'a>,
+    pool: ResourceArc<Pool>,
+    path: Term<'a>,
+    max_faults: usize,
+    tag: Term<'a>,
+) -> ResourceArc<Job> {
+    spawn(env, &pool, path, tag, move |path, watch| {
+        let file = File::open(path.decode::<&str>()?).map_err(|_| rustler::Error::BadArg)?;
+        Ok(match Archive::open(&file) {
+            Ok(archive) => archive.verify(watch, max_faults).1,
+            Err(malformed) => no_archive(&malformed),
+        })
     })
 }
 

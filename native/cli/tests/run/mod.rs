@@ -1,6 +1,8 @@
 //! The program as a user runs it.
 #![allow(dead_code)] // Each test program uses a part.
 
+pub mod signed;
+
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

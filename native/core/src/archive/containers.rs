@@ -43,10 +43,14 @@ impl<'f, F: ReadAt + ?Sized> Containers<'f, F> {
 
     /// All of them, so many at once.
     pub fn windows(&self) -> impl Iterator<Item = Window<'f, F>> + use<'f, F> {
+        self.windows_of(WINDOW)
+    }
+
+    fn windows_of(&self, most: usize) -> impl Iterator<Item = Window<'f, F>> + use<'f, F> {
         let (file, mut at, end) = (self.file, self.range.start, self.range.end);
         std::iter::from_fn(move || {
             let mut ranges = Vec::new();
-            while ranges.len() < WINDOW && at < end {
+            while ranges.len() < most && at < end {
                 let range = piece(file, at..end);
                 at = range.1;
                 ranges.push(range.0);
@@ -57,16 +61,23 @@ impl<'f, F: ReadAt + ?Sized> Containers<'f, F> {
 
     /// Verifies them as one flow, which the first that says one is of. Returns its id too.
     pub fn verify(&self, control: &dyn Control, max_faults: usize) -> (String, Verdict) {
-        let mut verdict = Verdict::default();
-        let (mut flow, mut edge) = (None, None);
-        let mut windows = self.windows().peekable();
+        self.verify_by(WINDOW, control, max_faults)
+    }
+
+    /// The same with so many looked at at once.
+    pub(crate) fn verify_by(
+        &self,
+        most: usize,
+        control: &dyn Control,
+        max_faults: usize,
+    ) -> (String, Verdict) {
+        let (mut flow, mut verdict) = (None, Verdict::default());
+        let mut windows = self.windows_of(most).peekable();
         while let Some(window) = windows.next() {
             let flow = flow.get_or_insert_with(|| window.flow());
             let more = self.extent.part || windows.peek().is_some();
-            let run = self.run(flow, edge, more, window.len());
-            let mut next = verify(&window, &[run], control, max_faults);
-            edge = next.edges.pop().flatten();
-            add(&mut verdict, next, max_faults);
+            let run = self.run(flow, verdict.edges.pop().flatten(), more, window.len());
+            verdict.append(verify(&window, &[run], control, max_faults), max_faults);
         }
         (flow.unwrap_or_default(), verdict)
     }
@@ -155,19 +166,4 @@ fn piece<F: ReadAt + ?Sized>(file: &F, range: Range<u64>) -> (Range<u64>, u64) {
         Some(next) if length > LENGTHS && next <= end => (at..next, next),
         _ => (at..end.min(at + STUMP), end),
     }
-}
-
-fn add(verdict: &mut Verdict, next: Verdict, max_faults: usize) {
-    verdict.flows += next.flows;
-    verdict.blocks += next.blocks;
-    verdict.events += next.events;
-    verdict.fixed += next.fixed;
-    verdict.provisional += next.provisional;
-    verdict.bodies_verified += next.bodies_verified;
-    verdict.bodies_not_shown += next.bodies_not_shown;
-    verdict.bytes += next.bytes;
-    verdict.fault_count += next.fault_count;
-    verdict.stopped |= next.stopped;
-    let room = max_faults.saturating_sub(verdict.faults.len());
-    verdict.faults.extend(next.faults.into_iter().take(room));
 }

@@ -1,6 +1,6 @@
 //! Archives: every honest one verifies and leads to the log's root; whatever else is done to one is found.
 use super::proof::archive::{ARCHIVE, POLICY, log_key, policy};
-use crate::archive::{Archive, Disclose, Preamble, Signed, disclose};
+use crate::archive::{Archive, Containers, Disclose, Extent, Preamble, Signed, disclose};
 use crate::block::Container;
 use crate::checkpoint::Policy;
 use crate::proof::{Refused, tlog};
@@ -90,7 +90,7 @@ fn no_byte_can_change_unnoticed_and_no_end_be_cut() {
         let honest = whole(name);
         assert!(!is_found(&honest));
         // But for the flag that says that it is a part: such a file claims less.
-        for at in (0..honest.len()).filter(|at| *at != 32) {
+        for at in (0..honest.len()).step_by(13).chain(0..32).chain(33..64) {
             let mut bytes = honest.clone();
             bytes[at] ^= 1;
             assert!(is_found(&bytes), "{name}: byte {at}");
@@ -99,6 +99,35 @@ fn no_byte_can_change_unnoticed_and_no_end_be_cut() {
             assert!(is_found(&honest[..end]), "{name}: {end}");
         }
         assert!(is_found(&[honest, vec![b'\n']].concat()));
+    }
+}
+
+#[test]
+fn what_is_found_in_one_window_is_found_in_many() {
+    let faults = |bytes: &[u8], most| {
+        let extent = Extent {
+            part: true,
+            bodies: false,
+        };
+        let containers = Containers::of(bytes, 0..bytes.len() as u64, extent);
+        let faults = containers.verify_by(most, &Unwatched, 100).1.faults;
+        let named = faults.into_iter().map(|fault| (fault.position, fault.class.name()));
+        named.collect::<Vec<_>>()
+    };
+    let honest = flow("blake3-12.jsonl").1.concat();
+    for window in 1..4 {
+        assert_eq!(faults(&honest, window), []);
+    }
+    for at in (0..honest.len()).step_by(7) {
+        let mut bytes = honest.clone();
+        bytes[at] ^= 1;
+        let whole = faults(&bytes, 100);
+        assert!(!whole.is_empty(), "byte {at}");
+        for window in 1..3 {
+            let parts = faults(&bytes, window);
+            let lost: Vec<_> = whole.iter().filter(|fault| !parts.contains(fault)).collect();
+            assert!(lost.is_empty(), "byte {at}, {window} at once: {whole:?}, {parts:?}");
+        }
     }
 }
 

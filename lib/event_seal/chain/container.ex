@@ -1,4 +1,4 @@
-defmodule EventSeal.Doctor.Container do
+defmodule EventSeal.Chain.Container do
   @moduledoc false
   # A packed block's sections as they stand (FORMAT.md, "Packed container"), of one that decodes; so that its events can be
   # kept byte for byte as they were before it was sealed.
