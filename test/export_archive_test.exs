@@ -12,7 +12,7 @@ defmodule EventSeal.ExportArchiveTest do
     %{key: key, out: Path.join(dir, "out")}
   end
 
-  defp start(dir, name, opts \\ []) do
+  defp start(dir, name, opts) do
     checkpoints = if key = opts[:key], do: [signer: {Signer.File, key}, every: :infinity]
     block = [max_events: 4, max_bytes: 1_000_000, max_age: :infinity]
     options = [name: name, store: {Store.Disk, dir: Path.join(dir, "#{name}")}, pool_window: 0, block: block]
@@ -119,6 +119,9 @@ defmodule EventSeal.ExportArchiveTest do
     {:ok, one} = Tree.open(store)
     {:ok, other} = Tree.open(restored)
     assert Tree.head(one) == Tree.head(other)
+    without = Enum.reject(files(out), fn {_kind, path} -> path =~ "patient%2f2" end)
+    assert {:error, %Error{reason: :invalid, rule: rule}} = Restore.run(empty(dir), without)
+    assert rule =~ "the log knows a block"
     proven = for {:archive, path} = file <- files(out), not (path =~ "%2e"), do: file
     assert {:ok, %{flows: 2}} = Restore.run(empty(dir), proven, key: key)
     assert {:error, %Error{reason: :untrusted}} = Restore.run(empty(dir), files(out), key: key)
@@ -139,7 +142,9 @@ defmodule EventSeal.ExportArchiveTest do
     assert {:error, %Error{reason: :closed}} = EventSeal.append(name, "patient/2", %{when: 1, kind: "k"})
     assert {:ok, verdict} = EventSeal.verify(name)
     assert Verdict.ok?(verdict)
-    assert {:ok, %{size: 9}} = EventSeal.checkpoint(name)
+    # Six leaves were there; a block and a tail are new.
+    assert {:ok, %{size: 8}} = EventSeal.checkpoint(name)
+    assert {:ok, "old 6\n" <> _} = EventSeal.witness_request(name, 6)
   end
 
   test "interchange files come back with the same ids and block hashes", %{tmp_dir: dir, out: out} do

@@ -1,7 +1,8 @@
 defmodule EventSeal.Restore do
   @moduledoc """
   Brings archives and interchange files back into a store: ids and block hashes come out equal, for they are taken as they
-  are. With the store's log file (`log.leaves`, as `EventSeal.Export` writes it) the log's root and its checkpoints too.
+  are. With the store's log file (`log.leaves`, as `EventSeal.Export` writes it) the log's root and its checkpoints too; then
+  each block that the log knows must be in the files.
 
   All files are verified before anything is committed. A flow that the store has already is left as it is if it is the very
   same, and refused with the others if it is not. A file in which bodies are not shown, a packet say, cannot be brought back:
@@ -51,7 +52,7 @@ defmodule EventSeal.Restore do
     {logs, flows} = Enum.split_with(files, &match?({:log, _}, &1))
 
     with :ok <- each(flows, &verified(&1, opts)),
-         {:ok, log} <- log(store, logs),
+         {:ok, log} <- log(store, logs, flows),
          {:ok, new} <- new(store, flows) do
       restore(store, new, log, %__MODULE__{there: length(flows) - length(new)})
     end
@@ -81,19 +82,31 @@ defmodule EventSeal.Restore do
   defp invalid(rule), do: {:error, Error.new(:invalid, field: :file, rule: rule)}
 
   # The leaves that the log file has of blocks, once each checkpoint in it holds for the leaves before it.
-  defp log(_store, []), do: {:ok, nil}
-  defp log(_store, [_, _ | _]), do: invalid("there is more than one log file")
+  defp log(_store, [], _flows), do: {:ok, nil}
+  defp log(_store, [_, _ | _], _flows), do: invalid("there is more than one log file")
 
-  defp log(store, [{:log, path}]) do
+  defp log(store, [{:log, path}], flows) do
     with {:ok, %{leaves: 0, checkpoints: 0}} <- Store.log(store, :size),
          {:ok, sizes} <- LogFile.reduce(path, %{}, &sizes/2),
          tree = Native.log_tree(),
-         {:ok, _count} <- LogFile.reduce(path, 0, &leaf(tree, sizes, &1, &2)) do
-      {:ok, {path, tree}}
+         leaves = flows |> Stream.flat_map(&containers/1) |> Enum.flat_map(&block_leaf/1),
+         known = MapSet.new(leaves),
+         {:ok, _count} <- LogFile.reduce(path, 0, &leaf(tree, sizes, known, &1, &2)) do
+      {:ok, {path, Enum.reject(leaves, fn {hash, _leaf} -> Native.log_block(tree, hash) end)}}
     else
       {:ok, %{leaves: _}} -> invalid("the store has a log already")
       {:error, _} = error -> error
     end
+  end
+
+  defp block_leaf(container) do
+    {:ok, header} = Chain.header(container)
+    if header.stage == :fixed, do: [{header.hash, made(header)}], else: []
+  end
+
+  defp made(header) do
+    {:ok, %{digest: digest}} = Chain.restore(header.genesis, nil, nil, [])
+    Native.block_leaf(header.suite, digest, header.height, header.first + header.count - 1, header.hash)
   end
 
   defp sizes({:leaf, _leaf}, sizes), do: {:ok, sizes}
@@ -102,14 +115,24 @@ defmodule EventSeal.Restore do
     with {:ok, checkpoint} <- Checkpoint.unpack(item), do: {:ok, Map.put(sizes, checkpoint.size, checkpoint.root)}
   end
 
-  defp leaf(tree, sizes, {:leaf, leaf}, count) do
-    with {:ok, size} <- native(Native.log_push(tree, [leaf])) do
-      if Map.get(sizes, size, root(tree)) == root(tree), do: {:ok, count + 1}, else: log_differs()
+  defp leaf(tree, sizes, known, {:leaf, leaf}, count) do
+    with {:ok, size} <- native(Native.log_push(tree, [leaf])),
+         {:ok, said} <- native(Native.read_leaf(leaf)) do
+      cond do
+        Map.get(sizes, size, root(tree)) != root(tree) ->
+          log_differs()
+
+        elem(said, 0) == :block and {elem(said, 5), leaf} not in known ->
+          invalid("the log knows a block that no file holds")
+
+        true ->
+          {:ok, count + 1}
+      end
     end
   end
 
   # Each checkpoint's size was come to, and its root seen, while the leaves were read.
-  defp leaf(tree, sizes, {:checkpoint, _item}, count) do
+  defp leaf(tree, sizes, _known, {:checkpoint, _item}, count) do
     if Enum.all?(sizes, fn {size, _root} -> size <= elem(Native.log_head(tree), 0) end),
       do: {:ok, count},
       else: log_differs()
@@ -151,41 +174,31 @@ defmodule EventSeal.Restore do
   end
 
   defp flow(store, log, file, report) do
-    events = file |> containers() |> Stream.transform({nil, nil}, &ops(log, &1, &2)) |> commit(store)
+    events = file |> containers() |> Stream.transform({false, nil}, &ops(log, &1, &2)) |> commit(store)
     %{report | flows: report.flows + 1, events: report.events + events}
   end
 
   # The operations of a container; the first opens the flow.
-  defp ops(log, container, {chain, when_max}) do
+  defp ops(log, container, {opened, when_max}) do
     {:ok, header} = Chain.header(container)
-    {opening, chain} = open(chain, header)
+    opening = if opened, do: [], else: [{:expect, header.flow, :none}, {:open, header.flow, header.genesis}]
     when_max = if header.stage == :fixed, do: max(header.when_max, when_max || header.when_max), else: when_max
-    own = if header.stage == :fixed, do: block(log, chain, header, container, when_max), else: tail(header, container)
-    {opening ++ own, {chain, when_max}}
+    own = if header.stage == :fixed, do: block(log, header, container, when_max), else: tail(header, container)
+    {opening ++ own, {true, when_max}}
   end
 
-  defp open(nil, header) do
-    {:ok, chain} = Chain.restore(header.genesis, nil, nil, [])
-    {[{:expect, header.flow, :none}, {:open, header.flow, header.genesis}], chain}
-  end
-
-  defp open(chain, _header), do: {[], chain}
-
-  defp block(log, chain, header, block, when_max) do
-    last = header.first + header.count - 1
-
+  defp block(log, header, block, when_max) do
     info = %{
       height: header.height,
       first: header.first,
       count: header.count,
-      through: last,
+      through: header.first + header.count - 1,
       when_max: when_max,
       euids: Container.euids(block),
       closes: header.closes
     }
 
-    leaf = Native.block_leaf(header.suite, chain.digest, header.height, last, header.hash)
-    [{:block, header.flow, info, block} | if(log, do: [], else: [{:leaf, leaf}])]
+    [{:block, header.flow, info, block} | if(log, do: [], else: [{:leaf, made(header)}])]
   end
 
   defp tail(header, tail) do
@@ -221,8 +234,10 @@ defmodule EventSeal.Restore do
     with {:ok, %{leaves: leaves}} <- Store.log(store, :size), do: {:ok, %{report | leaves: leaves}}
   end
 
-  defp restore_log(store, {path, _tree}, report) do
+  # Behind the log's own leaves come those of blocks that were sealed after it was written down.
+  defp restore_log(store, {path, later}, report) do
     with {:ok, ops} <- LogFile.reduce(path, [], fn item, ops -> {:ok, [item | ops]} end) do
+      ops = Enum.reduce(later, ops, fn {_hash, leaf}, ops -> [{:leaf, leaf} | ops] end)
       ops |> Enum.reverse() |> commit(store)
       {leaves, checkpoints} = Enum.split_with(ops, &match?({:leaf, _}, &1))
       {:ok, %{report | leaves: length(leaves), checkpoints: length(checkpoints)}}

@@ -1,9 +1,11 @@
 defmodule Mix.Tasks.EventSeal.Export do
-  @shortdoc "Exports a store as interchange files, one for each flow"
+  @shortdoc "Exports a store as interchange files or archives, one for each flow"
   @moduledoc """
-  Exports the flows of the store in a folder as interchange files (FORMAT.md, "Interchange"), one file a flow.
+  Exports the flows of the store in a folder as interchange files (FORMAT.md, "Interchange"), or as archives, one file a flow.
 
-      mix event_seal.export --dir DIR --out OUT
+      mix event_seal.export --dir DIR --out OUT [--format interchange|archive]
+
+  With archives (FORMAT.md, "Archive") the store's log is written beside them, as `log.leaves`.
 
   A host that holds the store may go on meanwhile. A file's name is the flow's id with all but a–z, 0–9, `-` and `_`
   written as `%xx`; where that gets too long, its beginning, `~` and the id's SHA-256.

@@ -10,6 +10,9 @@ defmodule Mix.Tasks.EventSeal.Import do
   import is gone on with by running it again. The flows are settled and sealed, and left open. `--suite` is that of flows
   which are new (sha256 unless given). The folder is made if it is not there; no host may hold it meanwhile.
 
+  Archives, `log.leaves` and interchange files, as `mix event_seal.export` writes them, are known by how they begin. They
+  are verified first, and then brought back as they are: `EventSeal.Restore`.
+
   Exit status: 0 imported, 1 bad lines and nothing imported, 2 could not run.
 
   Without Mix: `EventSeal.Command.import/1`.
