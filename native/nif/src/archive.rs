@@ -41,10 +41,7 @@ fn archive_sizes<'a>(env: Env<'a>, preamble: Binary<'a>) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn archive_disclose<'a>(env: Env<'a>, container: Binary<'a>, positions: List<u64>) -> Term<'a> {
     match Container::decode(container.as_slice()) {
-        Ok(container) => ok(
-            env,
-            binary(env, &disclose(&container, Disclose::At(&positions))),
-        ),
+        Ok(container) => ok(env, binary(env, &disclose(&container, Disclose::At(&positions)))),
         Err(fault) => malformed(env, &fault),
     }
 }

@@ -111,7 +111,9 @@ fn what_is_found_in_one_window_is_found_in_many() {
         };
         let containers = Containers::of(bytes, 0..bytes.len() as u64, extent);
         let faults = containers.verify_by(most, &Unwatched, 100).1.faults;
-        let named = faults.into_iter().map(|fault| (fault.position, fault.class.name()));
+        let named = faults
+            .into_iter()
+            .map(|fault| (fault.position, fault.class.name()));
         named.collect::<Vec<_>>()
     };
     let honest = flow("blake3-12.jsonl").1.concat();
@@ -126,7 +128,10 @@ fn what_is_found_in_one_window_is_found_in_many() {
         for window in 1..3 {
             let parts = faults(&bytes, window);
             let lost: Vec<_> = whole.iter().filter(|fault| !parts.contains(fault)).collect();
-            assert!(lost.is_empty(), "byte {at}, {window} at once: {whole:?}, {parts:?}");
+            assert!(
+                lost.is_empty(),
+                "byte {at}, {window} at once: {whole:?}, {parts:?}"
+            );
         }
     }
 }
