@@ -207,4 +207,23 @@ defmodule EventSeal.ExportArchiveTest do
     assert {:error, %Error{reason: :not_found}} = packet.(range: 50..60)
     assert_raise ArgumentError, fn -> EventSeal.packet(name, "patient/1", disclose: [0]) end
   end
+
+  test "the commands write archives and bring them back; files of two sorts do not go together", context do
+    %{tmp_dir: dir, out: out} = context
+    {name, _store} = signed(dir)
+    new = Path.join(dir, "new")
+    run = fn command, args -> ExUnit.CaptureIO.with_io(fn -> apply(EventSeal.Command, command, [args]) end) end
+    assert {0, _text} = run.(:export, ["--dir", Path.join(dir, "#{name}"), "--out", out, "--format", "archive"])
+    paths = Path.wildcard(out <> "/*")
+    assert {0, text} = run.(:import, ["--dir", new | paths])
+    assert text =~ "Brought 3 flows of 20 events back"
+    assert {0, _text} = run.(:verify, ["--dir", new])
+    assert {0, _text} = run.(:verify, ["--file", Path.join(out, "patient%2f1.archive")])
+    line = Path.join(dir, "events.jsonl")
+    File.write!(line, ~s({"flow":"f","when":1,"where":null,"kind":"k","body":""}\n))
+    assert ExUnit.CaptureIO.capture_io(:stderr, fn -> run.(:import, ["--dir", new, line | paths]) end) =~ "to import"
+
+    assert ExUnit.CaptureIO.capture_io(:stderr, fn -> run.(:export, ["--dir", new, "--out", out, "--format", "zip"]) end) =~
+             "usage"
+  end
 end

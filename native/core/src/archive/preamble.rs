@@ -53,7 +53,10 @@ impl Preamble {
         };
         reader.zeros(ZEROS)?;
         reader.end()?;
-        if preamble.containers == 0 || preamble.containers > LIMIT as u64 || preamble.containers % 64 != 0 {
+        if preamble.containers == 0
+            || preamble.containers > LIMIT as u64
+            || !preamble.containers.is_multiple_of(64)
+        {
             return Err(Malformed::new(8, "containers"));
         }
         if preamble.proof > PROOF_MAX || (preamble.proof == 0 && preamble.height != 0) {
