@@ -40,7 +40,7 @@ pub struct Report<'a> {
 }
 
 pub enum Outcome {
-    Checked(&'static Kind, Checked),
+    Checked(&'static Kind, Box<Checked>),
     /// It is no file that is known.
     Unknown(String),
     /// It could not be read, or not to its end; then what was found is of a part only.
@@ -121,6 +121,6 @@ fn outcome(path: &Path, policy: Option<&Policy>) -> io::Result<Outcome> {
     });
     Ok(match file.failure() {
         Some(failure) => Outcome::Unreadable(failure.to_string()),
-        None => Outcome::Checked(kind, checked),
+        None => Outcome::Checked(kind, Box::new(checked)),
     })
 }
