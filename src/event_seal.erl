@@ -11,7 +11,7 @@
 -export([append/3, append/4, append_many/2, amend/4, amend/5, retract/3, retract/4]).
 -export([settle/2, seal/2, close/2, close/3, await_fixed/3, await_fixed/4]).
 -export([event/3, events/2, events/3, fold/4, fold/5, head/2, flows/1, flows/2, verify/1, verify/2]).
--export([checkpoint/1, coverage/2, prove/3, prove/4, witness_request/2, add_cosignatures/3, health/1]).
+-export([checkpoint/1, coverage/2, prove/3, prove/4, witness_request/2, add_cosignatures/3, health/1, packet/2, packet/3]).
 
 -export_type([name/0, flow/0, euid/0, event_in/0, event/0, receipt/0, error/0, options/0]).
 
@@ -129,3 +129,10 @@ add_cosignatures(Name, Lines, Policy) -> 'Elixir.EventSeal':add_cosignatures(Nam
 %% @doc How the audit stands.
 -spec health(name()) -> {ok, map()} | error().
 health(Name) -> 'Elixir.EventSeal':health(Name).
+
+%% @doc An archive of a flow, or of a part of it, with the bodies that are to be shown.
+-spec packet(name(), flow()) -> {ok, binary()} | error().
+packet(Name, Flow) -> packet(Name, Flow, []).
+
+-spec packet(name(), flow(), options()) -> {ok, binary()} | error().
+packet(Name, Flow, Options) -> 'Elixir.EventSeal':packet(Name, Flow, Options).

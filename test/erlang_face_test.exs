@@ -49,6 +49,7 @@ defmodule EventSeal.ErlangFaceTest do
     assert {:ok, %{event: %{body: "37.2"}}} = EventSeal.Proof.verify(text, key: key)
     assert {:ok, "old 0\n" <> _} = :event_seal.witness_request(ErlangSigner, 0)
     assert {:error, %{reason: :malformed}} = :event_seal.add_cosignatures(ErlangSigner, "none", witnesses: [key])
+    assert {:ok, "EVSEALA1" <> _} = :event_seal.packet(ErlangSigner, "patient/1")
     assert {:ok, %{covered: 2}} = :event_seal.coverage(ErlangSigner, "patient/1")
     assert {:ok, %{error: nil}} = :event_seal.health(ErlangSigner)
   end
