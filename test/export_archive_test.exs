@@ -1,6 +1,7 @@
 defmodule EventSeal.ExportArchiveTest do
   # Archives of flows: out of a store, checked, and back into an empty one.
-  use ExUnit.Case, async: true
+  # Not beside other tests that run commands: a command's store has one name.
+  use ExUnit.Case, async: false
 
   alias EventSeal.{Archive, Error, Export, Instance, Interchange, Restore, Signer, Store, Verdict}
   alias EventSeal.Log.Tree
