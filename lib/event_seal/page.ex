@@ -42,7 +42,7 @@ defmodule EventSeal.Page do
   def ok?({_kind, found}), do: found.ok
 
   @doc "The page."
-  @spec to_iodata(t) :: iodata
+  @spec to_iodata(t) :: iolist
   def to_iodata({:store, found}), do: document(found, "Store " <> found.title, Summary.of(found))
   def to_iodata({:flow, found}), do: document(found, "Flow " <> found.flow, Timeline.of(found))
 

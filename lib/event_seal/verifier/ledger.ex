@@ -97,7 +97,7 @@ defmodule EventSeal.Verifier.Ledger do
 
     case Store.log(store, {:leaves, size, @page}) do
       {:ok, []} -> :ok
-      {:ok, leaves} -> Native.ledger_learn(held, leaves) && follow(ledger)
+      {:ok, leaves} -> with({_size, _root} <- Native.ledger_learn(held, leaves), do: follow(ledger))
       {:error, _} = error -> error
     end
   end
