@@ -107,7 +107,7 @@ defmodule EventSeal.Archive do
          {:ok, {height, proof}} <- proof(store, Enum.reverse(pieces), log),
          sizes = Enum.sum(sizes) + byte_size(tail),
          {:ok, bytes} <- put.(Native.archive_preamble(sizes, byte_size(proof), height, false), 0),
-         {:ok, bytes} <- each(pieces, bytes, &block(put, &1, &2)),
+         {:ok, bytes} <- Error.reduce(pieces, bytes, &block(put, &1, &2)),
          do: put.([tail, proof], bytes)
   end
 
@@ -120,7 +120,7 @@ defmodule EventSeal.Archive do
          {:ok, all} <- Store.blocks(store, flow, {1, head.fixed}),
          {:ok, pieces} <- asked_for(all, opts),
          {:ok, tail} <- if(tail?(opts), do: tail(head), else: {:ok, ""}),
-         {:ok, blocks} <- each(pieces, [], &shown(&1, &2, opts[:disclose])),
+         {:ok, blocks} <- Error.reduce(pieces, [], &shown(&1, &2, opts[:disclose])),
          {:ok, tail} <- disclosed(tail, opts[:disclose]),
          {:ok, {height, proof}} <- proof(store, Enum.reverse(pieces), log) do
       part = length(pieces) < length(all) or (tail == "" and not head.closed)
@@ -137,7 +137,7 @@ defmodule EventSeal.Archive do
 
   # From the first to the last block that holds something asked for: those between them belong to the chain.
   defp asked_for(pieces, opts) do
-    with {:ok, marked} <- each(pieces, [], &mark(&1, &2, opts)) do
+    with {:ok, marked} <- Error.reduce(pieces, [], &mark(&1, &2, opts)) do
       outside = &match?({_piece, false}, &1)
       {:ok, marked |> Enum.drop_while(outside) |> Enum.reverse() |> Enum.drop_while(outside) |> Enum.map(&elem(&1, 0))}
     end
@@ -188,7 +188,7 @@ defmodule EventSeal.Archive do
   end
 
   defp lengths(pieces),
-    do: each(pieces, [], fn piece, all -> with({:ok, size} <- size(piece), do: {:ok, [size | all]}) end)
+    do: Error.reduce(pieces, [], fn piece, all -> with({:ok, size} <- size(piece), do: {:ok, [size | all]}) end)
 
   defp size(%{at: {:binary, block}}), do: {:ok, byte_size(block)}
   defp size(%{at: {:file, _path, _offset, length}}), do: {:ok, length}
@@ -212,14 +212,5 @@ defmodule EventSeal.Archive do
   defp proven(store, header, index, {tree, checkpoint}) do
     with {:ok, path} <- Tree.inclusion(tree, store, index, checkpoint.size),
          do: {:ok, {header.height, Native.log_proof(index, path, checkpoint.note)}}
-  end
-
-  defp each(list, acc, fun) do
-    Enum.reduce_while(list, {:ok, acc}, fn item, {:ok, acc} ->
-      case fun.(item, acc) do
-        {:ok, _} = ok -> {:cont, ok}
-        {:error, _} = error -> {:halt, error}
-      end
-    end)
   end
 end

@@ -139,9 +139,9 @@ defmodule EventSeal.Auditor do
     text = "#{@form}\nnow #{begun || "-"} #{run.flows} #{cursor}\nlast #{whole}\n"
 
     with :ok <- File.write(part, ""), :ok <- File.chmod(part, 0o600), :ok <- File.write(part, text) do
-      posix(File.rename(part, path), path)
+      Error.posix(File.rename(part, path), path)
     else
-      failed -> posix(failed, part)
+      failed -> Error.posix(failed, part)
     end
   end
 
@@ -164,7 +164,7 @@ defmodule EventSeal.Auditor do
     case File.read(path) do
       {:ok, text} -> parse(String.split(text, "\n"), path)
       {:error, :enoent} -> {:ok, {nil, 0, nil}, nil}
-      failed -> posix(failed, path)
+      failed -> Error.posix(failed, path)
     end
   end
 
@@ -189,9 +189,4 @@ defmodule EventSeal.Auditor do
 
   # Never written over: it may be another's.
   defp foreign(path), do: {:error, Error.new(:foreign, detail: "#{path}: not the note of an audit")}
-
-  defp posix(:ok, _path), do: :ok
-
-  defp posix({:error, reason}, path),
-    do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
 end

@@ -104,7 +104,7 @@ defmodule EventSeal.Chain do
     nonce = Keyword.get_lazy(opts, :nonce, fn -> :crypto.strong_rand_bytes(16) end)
 
     with {:ok, flow} <- Event.check_flow(flow),
-         {:ok, record} <- native(Native.genesis(suite, Keyword.fetch!(opts, :created_at), nonce, flow)) do
+         {:ok, record} <- Error.native(Native.genesis(suite, Keyword.fetch!(opts, :created_at), nonce, flow)) do
       from_genesis(record)
     end
   end
@@ -121,7 +121,7 @@ defmodule EventSeal.Chain do
   and its salted body.
   """
   @spec frames(suite, [Event.draft()]) :: {:ok, [frame]} | {:error, Error.t()}
-  def frames(suite, drafts), do: native(Native.frames(suite, drafts, work(drafts)))
+  def frames(suite, drafts), do: Error.native(Native.frames(suite, drafts, work(drafts)))
 
   @doc """
   Gives frames the next positions of the flow, in their order. The entries returned are what a store keeps until a block
@@ -175,7 +175,7 @@ defmodule EventSeal.Chain do
   def restore(genesis, last_block, when_max, entries) do
     with {:ok, chain} <- from_genesis(genesis),
          {:ok, chain} <- after_block(chain, last_block),
-         {:ok, {settled, edge}} <- native(Native.restore(genesis, last_block, when_max, rows(entries))) do
+         {:ok, {settled, edge}} <- Error.native(Native.restore(genesis, last_block, when_max, rows(entries))) do
       {chain, _entries} = settled({chain, Enum.map(entries, &{&1.frame, &1.body})}, settled)
       {:ok, %{chain | seam: edge || chain.seam}}
     end
@@ -190,7 +190,7 @@ defmodule EventSeal.Chain do
   @spec events(container) :: {:ok, [Event.t()]} | {:error, Error.t()}
   def events(container) do
     with {:ok, header} <- header(container),
-         {:ok, events} <- native(Native.events(container)) do
+         {:ok, events} <- Error.native(Native.events(container)) do
       {:ok, events |> Enum.with_index(header.first) |> Enum.map(&event(&1, header))}
     end
   end
@@ -203,7 +203,7 @@ defmodule EventSeal.Chain do
   @spec header(container) :: {:ok, map} | {:error, Error.t()}
   def header(container) do
     with {:ok, {stage, {suite, flow, genesis}, placed, times, digests, {before, behind}}} <-
-           native(Native.header(container)) do
+           Error.native(Native.header(container)) do
       {height, first, count, epoch, closes} = placed
       {when_min, when_max, sealed_at} = times
       {previous, root, hash} = digests
@@ -241,7 +241,7 @@ defmodule EventSeal.Chain do
   def tail(_genesis, _last_block, []), do: {:ok, nil}
 
   def tail(genesis, last_block, entries) do
-    native(Native.tail(genesis, last_block, rows(entries)))
+    Error.native(Native.tail(genesis, last_block, rows(entries)))
   end
 
   @doc """
@@ -277,7 +277,7 @@ defmodule EventSeal.Chain do
   end
 
   defp from_genesis(record) do
-    with {:ok, {suite, created_at, flow, digest, links}} <- native(Native.read_genesis(record)) do
+    with {:ok, {suite, created_at, flow, digest, links}} <- Error.native(Native.read_genesis(record)) do
       {:ok,
        %__MODULE__{
          suite: suite,
@@ -318,7 +318,7 @@ defmodule EventSeal.Chain do
     asked = Enum.map(flows, fn {chain, frames} -> {chain.links, Enum.map(frames, &elem(&1, 0)), closing} end)
     work = Enum.reduce(flows, 0, fn {_, frames}, sum -> sum + 1024 * length(frames) end)
 
-    with {:ok, settled} <- native(Native.settle(asked, work)) do
+    with {:ok, settled} <- Error.native(Native.settle(asked, work)) do
       {:ok, Enum.zip_with(flows, settled, &settled/2)}
     end
   end
@@ -360,7 +360,7 @@ defmodule EventSeal.Chain do
     work = Enum.reduce(entries, 0, fn {frame, _, body}, sum -> sum + 128 + byte_size(frame) + byte_size(body) end)
     edges = {chain.seam, behind(left, chain)}
 
-    with {:ok, block} <- native(Native.seal(chain.genesis, placed, edges, ids, entries, work)) do
+    with {:ok, block} <- Error.native(Native.seal(chain.genesis, placed, edges, ids, entries, work)) do
       <<_::binary-32, hash::binary-32, _::binary>> = block
 
       chain = %{
@@ -392,27 +392,11 @@ defmodule EventSeal.Chain do
   defp last(digests, count), do: binary_part(digests, byte_size(digests) - count * @digest, count * @digest)
 
   defp event({row, n}, header) do
-    {euid, {at, recorded_at, late, revision}, {kind, version, where, who}, {commitment, hash, id}, shown} = row
+    {euid, times, what, {commitment, hash, id}, shown} = row
     {salt, body} = shown || {nil, nil}
-
-    event = %Event{
-      flow: header.flow,
-      n: n,
-      stage: header.stage,
-      euid: euid,
-      when: at,
-      recorded_at: recorded_at,
-      late: late,
-      revision: revision,
-      kind: kind,
-      version: version,
-      where: Event.where(where),
-      who: who,
-      commitment: commitment,
-      hash: hash,
-      salt: salt,
-      body: body
-    }
+    event = Event.from_native({euid, times, what})
+    event = %{event | flow: header.flow, n: n, stage: header.stage}
+    event = %{event | commitment: commitment, hash: hash, salt: salt, body: body}
 
     if header.stage == :fixed,
       do: %{event | id: id, block: header.height},
@@ -420,7 +404,4 @@ defmodule EventSeal.Chain do
   end
 
   defp work(drafts), do: Enum.reduce(drafts, 0, fn draft, sum -> sum + 512 + byte_size(elem(draft, 9)) end)
-
-  defp native({:ok, _} = ok), do: ok
-  defp native({:error, failure}), do: {:error, Error.from_native(failure)}
 end

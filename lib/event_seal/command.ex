@@ -307,10 +307,7 @@ defmodule EventSeal.Command do
   end
 
   # A file that is there may be the one copy of something.
-  defp write(path, text) do
-    with {:error, reason} <- File.write(path, text, [:exclusive]),
-         do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
-  end
+  defp write(path, text), do: Error.posix(File.write(path, text, [:exclusive]), path)
 
   defp doctor(disk, nil) do
     with_store(disk, :examine, fn store ->

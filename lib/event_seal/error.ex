@@ -112,6 +112,30 @@ defmodule EventSeal.Error do
   def from_native({:corrupt, what, nil}), do: new(:corrupt, detail: to_string(what))
   def from_native({:corrupt, what, index}), do: new(:corrupt, detail: "#{what} #{index} behind the last block")
 
+  @doc false
+  # A native result, its failure as an error.
+  @spec native({:ok, value} | {:error, tuple}) :: {:ok, value} | {:error, t} when value: term
+  def native({:ok, _} = ok), do: ok
+  def native({:error, failure}), do: {:error, from_native(failure)}
+
+  @doc false
+  # A result of the file system, its failure as an error that names the path.
+  @spec posix(result | {:error, :file.posix() | atom}, Path.t()) :: result | {:error, t} when result: term
+  def posix({:error, reason}, path), do: {:error, new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
+  def posix(result, _path), do: result
+
+  @doc false
+  # Reduces up to the first error, which is then the outcome.
+  @spec reduce(Enumerable.t(), acc, (term, acc -> {:ok, acc} | {:error, t})) :: {:ok, acc} | {:error, t} when acc: term
+  def reduce(items, acc, fun) do
+    Enum.reduce_while(items, {:ok, acc}, fn item, {:ok, acc} ->
+      case fun.(item, acc) do
+        {:ok, _} = ok -> {:cont, ok}
+        {:error, _} = error -> {:halt, error}
+      end
+    end)
+  end
+
   @impl true
   def message(%__MODULE__{} = error) do
     [

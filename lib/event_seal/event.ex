@@ -167,11 +167,25 @@ defmodule EventSeal.Event do
     do: invalid(:when, "must be a DateTime or integer microseconds within ±(2^53-1)", value)
 
   @doc false
-  # A place as the native part has it.
-  @spec where(nil | String.t() | {integer, integer}) :: where
-  def where(nil), do: nil
-  def where({lat, lon}), do: {:geo, lat / 10_000_000, lon / 10_000_000}
-  def where(place), do: {:place, place}
+  # What the native part read of a frame; the other fields stand elsewhere.
+  @spec from_native({binary, tuple, tuple}) :: t
+  def from_native({euid, {at, recorded_at, late, revision}, {kind, version, where, who}}) do
+    %__MODULE__{
+      euid: euid,
+      when: at,
+      recorded_at: recorded_at,
+      late: late,
+      revision: revision,
+      kind: kind,
+      version: version,
+      where: where(where),
+      who: who
+    }
+  end
+
+  defp where(nil), do: nil
+  defp where({lat, lon}), do: {:geo, lat / 10_000_000, lon / 10_000_000}
+  defp where(place), do: {:place, place}
 
   defp check_where(nil), do: {:ok, nil}
   defp check_where({:place, place}), do: text(:where, place, 1024)

@@ -35,7 +35,7 @@ defmodule EventSeal.Export do
     started = System.monotonic_time(:microsecond)
     progress = Keyword.get(opts, :progress, fn _ -> :ok end)
 
-    with :ok <- posix(File.mkdir_p(out), out),
+    with :ok <- Error.posix(File.mkdir_p(out), out),
          {:ok, writer} <- writer(Keyword.get(opts, :format, :interchange), store, out),
          {:ok, report} <- pages(store, {out, writer}, nil, %__MODULE__{}, progress) do
       {:ok, %{report | microseconds: System.monotonic_time(:microsecond) - started}}
@@ -57,7 +57,7 @@ defmodule EventSeal.Export do
         {:ok, report}
 
       {:ok, flows} ->
-        with {:ok, report} <- each(flows, report, &flow(store, out, &1, &2, progress)),
+        with {:ok, report} <- Error.reduce(flows, report, &flow(store, out, &1, &2, progress)),
              do: pages(store, out, List.last(flows), report, progress)
 
       {:error, _} = error ->
@@ -91,7 +91,7 @@ defmodule EventSeal.Export do
   defp lines(put, head, blocks) do
     with {:ok, line} <- Interchange.header(head.genesis, head.closed),
          {:ok, bytes} <- put.(line, 0),
-         {:ok, bytes} <- each(blocks, bytes, &block(put, &1, &2)),
+         {:ok, bytes} <- Error.reduce(blocks, bytes, &block(put, &1, &2)),
          true <- head.whole || {:error, Error.new(:corrupt, detail: "events of a flow cannot be read")},
          {:ok, tail} <- Chain.tail(head.genesis, head.last_block, Record.settled(head.entries)) do
       if tail, do: container(put, tail, bytes), else: {:ok, bytes}
@@ -105,28 +105,14 @@ defmodule EventSeal.Export do
   defp write(path, fun) do
     part = path |> Path.dirname() |> Path.join(".part")
 
-    with {:ok, file} <- posix(:file.open(part, [:raw, :binary, :write]), part) do
+    with {:ok, file} <- Error.posix(:file.open(part, [:raw, :binary, :write]), part) do
       written =
         fun.(fn text, bytes ->
-          with :ok <- posix(:file.write(file, text), part), do: {:ok, bytes + IO.iodata_length(text)}
+          with :ok <- Error.posix(:file.write(file, text), part), do: {:ok, bytes + IO.iodata_length(text)}
         end)
 
-      closed = posix(:file.close(file), part)
-      with {:ok, bytes} <- written, :ok <- closed, :ok <- posix(File.rename(part, path), path), do: {:ok, bytes}
+      closed = Error.posix(:file.close(file), part)
+      with {:ok, bytes} <- written, :ok <- closed, :ok <- Error.posix(File.rename(part, path), path), do: {:ok, bytes}
     end
   end
-
-  defp each(list, acc, fun) do
-    Enum.reduce_while(list, {:ok, acc}, fn item, {:ok, acc} ->
-      case fun.(item, acc) do
-        {:ok, _} = ok -> {:cont, ok}
-        {:error, _} = error -> {:halt, error}
-      end
-    end)
-  end
-
-  defp posix({:error, reason}, path),
-    do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
-
-  defp posix(ok, _path), do: ok
 end

@@ -26,14 +26,14 @@ defmodule EventSeal.Heads do
   def write(store, path) do
     part = path <> ".part"
 
-    with :ok <- posix(File.write(part, ""), part),
-         :ok <- posix(File.chmod(part, 0o600), part),
-         :ok <- posix(File.write(part, [@form, ?\n]), part),
-         {:ok, file} <- posix(File.open(part, [:append, :raw, :delayed_write]), part),
+    with :ok <- Error.posix(File.write(part, ""), part),
+         :ok <- Error.posix(File.chmod(part, 0o600), part),
+         :ok <- Error.posix(File.write(part, [@form, ?\n]), part),
+         {:ok, file} <- Error.posix(File.open(part, [:append, :raw, :delayed_write]), part),
          {:ok, count} <- lines(store, file),
-         :ok <- posix(:file.sync(file), part),
-         :ok <- posix(File.close(file), part),
-         :ok <- posix(File.rename(part, path), path),
+         :ok <- Error.posix(:file.sync(file), part),
+         :ok <- Error.posix(File.close(file), part),
+         :ok <- Error.posix(File.rename(part, path), path),
          do: {:ok, count}
   end
 
@@ -46,7 +46,7 @@ defmodule EventSeal.Heads do
   defp line(store, flow, file) do
     {chain, head} = ok!(of(store, flow))
     fields = [hex(chain.digest), head.n, hex(head.provisional), head.fixed, hex(head.block_hash)]
-    with {:error, error} <- posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"), do: raise(error)
+    with {:error, error} <- Error.posix(:file.write(file, [Enum.join(fields, " "), ?\n]), "heads"), do: raise(error)
   end
 
   @doc false
@@ -91,7 +91,7 @@ defmodule EventSeal.Heads do
   @doc "Reads a file that `write/2` wrote; `:malformed` if it is none."
   @spec read(Path.t()) :: {:ok, t} | {:error, Error.t()}
   def read(path) do
-    with {:ok, text} <- posix(File.read(path), path),
+    with {:ok, text} <- Error.posix(File.read(path), path),
          [@form | lines] <- String.split(text, "\n"),
          {lines, [""]} <- Enum.split(lines, -1),
          heads = Enum.map(lines, &parse/1),
@@ -197,9 +197,4 @@ defmodule EventSeal.Heads do
 
   defp ok!({:ok, value}), do: value
   defp ok!({:error, error}), do: raise(error)
-
-  defp posix({:error, reason}, path),
-    do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
-
-  defp posix(ok, _path), do: ok
 end

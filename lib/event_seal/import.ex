@@ -148,7 +148,7 @@ defmodule EventSeal.Import do
 
   # `before` holds what each flow had accepted before its first line came: the difference is what was added.
   defp import_files(name, files, report, opts) do
-    with {:ok, {before, _done}} <- each(files, {%{}, 0}, &import_file(name, &1, &2, opts)),
+    with {:ok, {before, _done}} <- Error.reduce(files, {%{}, 0}, &import_file(name, &1, &2, opts)),
          {:ok, now} <- seal(name, Map.keys(before), opts) do
       {:ok, %{report | flows: map_size(before), added: now - Enum.sum(Map.values(before))}}
     end
@@ -182,8 +182,8 @@ defmodule EventSeal.Import do
   defp import_batch(name, file, events, there, {before, done}, opts) do
     new = Enum.reject(events, fn {line, _, _, euid} -> line <= there and euid == euid(file.digest, line) end)
 
-    with {:ok, before} <- each(events, before, &first_sight(name, elem(&1, 1), &2)),
-         {:ok, _} <- each(Enum.chunk_every(new, @batch), nil, &append_batch(name, file.path, &1, &2)) do
+    with {:ok, before} <- Error.reduce(events, before, &first_sight(name, elem(&1, 1), &2)),
+         {:ok, _} <- Error.reduce(Enum.chunk_every(new, @batch), nil, &append_batch(name, file.path, &1, &2)) do
       opts[:progress].(%{step: :import, events: done + length(events)})
       {:ok, {before, done + length(events)}}
     end
@@ -224,7 +224,7 @@ defmodule EventSeal.Import do
   defp seal(name, flows, opts) do
     flows
     |> Task.async_stream(&seal_flow(name, &1), max_concurrency: @sealers, ordered: false, timeout: :infinity)
-    |> each({0, 0}, fn {:ok, sealed}, {flows, events} ->
+    |> Error.reduce({0, 0}, fn {:ok, sealed}, {flows, events} ->
       with {:ok, count} <- sealed do
         opts[:progress].(%{step: :seal, events: events + count})
         {:ok, {flows + 1, events + count}}
@@ -279,15 +279,6 @@ defmodule EventSeal.Import do
     do: {:error, {:body, "must be at most #{max_body} bytes"}}
 
   defp allow(result, _max_body), do: result
-
-  defp each(list, acc, fun) do
-    Enum.reduce_while(list, {:ok, acc}, fn item, {:ok, acc} ->
-      case fun.(item, acc) do
-        {:ok, _} = ok -> {:cont, ok}
-        {:error, _} = error -> {:halt, error}
-      end
-    end)
-  end
 
   defp changed(path), do: Error.new(:malformed, detail: "#{path} changed while it was read")
 end

@@ -7,11 +7,11 @@ defmodule EventSeal.Interchange do
 
   @doc "The first line of a flow's file: `genesis` is the genesis record, `closed` whether a `$close` ends the flow."
   @spec header(binary, boolean) :: {:ok, binary} | {:error, Error.t()}
-  def header(genesis, closed), do: native(Native.interchange_header(genesis, closed))
+  def header(genesis, closed), do: Error.native(Native.interchange_header(genesis, closed))
 
   @doc "The lines of a packed block (its events, then the block) or of a packed tail."
   @spec lines(EventSeal.Chain.container()) :: {:ok, binary} | {:error, Error.t()}
-  def lines(container), do: native(Native.interchange_lines(container))
+  def lines(container), do: Error.native(Native.interchange_lines(container))
 
   @doc """
   Verifies one file's text. A body that is `null` counts as not shown. Options: `:threads`, `:max_rate`, `:max_faults`,
@@ -86,7 +86,4 @@ defmodule EventSeal.Interchange do
     do: {:error, Error.new(:not_found, detail: "#{path}: #{:file.format_error(posix)}")}
 
   defp posix(ok, _path), do: ok
-
-  defp native({:ok, _} = ok), do: ok
-  defp native({:error, failure}), do: {:error, Error.from_native(failure)}
 end

@@ -63,29 +63,11 @@ defmodule EventSeal.Proof do
   defp proven({flow, n, event, content, {height, index, size}, digests, {key, cosignatures}}) do
     {suite, id, created_at} = flow
     {genesis, hash, link, block_hash} = digests
-    {euid, {at, recorded_at, late, revision}, {kind, version, where, who}, commitment} = event
+    {euid, times, what, commitment} = event
     {salt, body} = if content == :not_shown, do: {nil, nil}, else: content
-
-    event = %Event{
-      flow: id,
-      n: n,
-      stage: :fixed,
-      block: height,
-      euid: euid,
-      when: at,
-      recorded_at: recorded_at,
-      late: late,
-      revision: revision,
-      kind: kind,
-      version: version,
-      where: Event.where(where),
-      who: who,
-      commitment: commitment,
-      hash: hash,
-      id: link,
-      salt: salt,
-      body: body
-    }
+    event = Event.from_native({euid, times, what})
+    event = %{event | flow: id, n: n, stage: :fixed, block: height}
+    event = %{event | commitment: commitment, hash: hash, id: link, salt: salt, body: body}
 
     %__MODULE__{
       event: event,

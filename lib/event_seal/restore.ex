@@ -116,8 +116,8 @@ defmodule EventSeal.Restore do
   end
 
   defp leaf(tree, sizes, known, {:leaf, leaf}, count) do
-    with {:ok, size} <- native(Native.log_push(tree, [leaf])),
-         {:ok, said} <- native(Native.read_leaf(leaf)) do
+    with {:ok, size} <- Error.native(Native.log_push(tree, [leaf])),
+         {:ok, said} <- Error.native(Native.read_leaf(leaf)) do
       cond do
         Map.get(sizes, size, root(tree)) != root(tree) ->
           log_differs()
@@ -277,9 +277,6 @@ defmodule EventSeal.Restore do
       _changed -> raise(Error.new(:malformed, detail: "#{path} changed while it was read"))
     end
   end
-
-  defp native({:ok, _} = ok), do: ok
-  defp native({:error, failure}), do: {:error, Error.from_native(failure)}
 
   defp each(list, fun) do
     Enum.find_value(list, :ok, fn item ->

@@ -66,10 +66,7 @@ defmodule EventSeal.Verifier do
   defp outside(nil, _key), do: {:ok, nil}
 
   defp outside(path, key) do
-    case File.read(path) do
-      {:ok, note} -> Checkpoint.open(note, key: key)
-      {:error, reason} -> {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
-    end
+    with {:ok, note} <- Error.posix(File.read(path), path), do: Checkpoint.open(note, key: key)
   end
 
   # What the log says of flows that are not looked at is not held against them.

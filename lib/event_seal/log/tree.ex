@@ -83,11 +83,8 @@ defmodule EventSeal.Log.Tree do
   end
 
   defp chunks(store, numbers) do
-    Enum.reduce_while(numbers, {:ok, []}, fn number, {:ok, chunks} ->
-      case Store.log(store, {:leaves, number * @chunk, @chunk}) do
-        {:ok, leaves} -> {:cont, {:ok, [{number, leaves} | chunks]}}
-        {:error, _} = error -> {:halt, error}
-      end
+    Error.reduce(numbers, [], fn number, chunks ->
+      with {:ok, leaves} <- Store.log(store, {:leaves, number * @chunk, @chunk}), do: {:ok, [{number, leaves} | chunks]}
     end)
   end
 

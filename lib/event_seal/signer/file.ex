@@ -22,7 +22,7 @@ defmodule EventSeal.Signer.File do
   @spec generate(Path.t(), String.t(), :log | :witness) :: {:ok, String.t()} | {:error, Error.t()}
   def generate(path, name, purpose \\ :log) do
     with {:ok, {secret, key}} <- Signer.native(Native.key_texts(name, purpose, :crypto.strong_rand_bytes(32))),
-         :ok <- posix(write(path, [secret, ?\n]), path),
+         :ok <- Error.posix(write(path, [secret, ?\n]), path),
          do: {:ok, key}
   end
 
@@ -38,9 +38,9 @@ defmodule EventSeal.Signer.File do
 
   @impl true
   def open(path) do
-    with {:ok, stat} <- posix(File.lstat(path), path),
+    with {:ok, stat} <- Error.posix(File.lstat(path), path),
          :ok <- private(stat, path),
-         {:ok, text} <- posix(File.read(path), path),
+         {:ok, text} <- Error.posix(File.read(path), path),
          {:ok, {key, verifier}} <- Signer.native(Native.key_open(String.trim_trailing(text, "\n"))),
          do: {:ok, key, verifier}
   end
@@ -55,9 +55,4 @@ defmodule EventSeal.Signer.File do
 
   @impl true
   def sign(key, message), do: {:ok, Native.key_sign(key, message)}
-
-  defp posix({:error, reason}, path),
-    do: {:error, Error.new(:storage, detail: "#{path}: #{:file.format_error(reason)}")}
-
-  defp posix(ok, _path), do: ok
 end
