@@ -168,8 +168,8 @@ defmodule EventSeal.FlowTest do
   end
 
   defp settle(flow, ready, ctx) do
-    {:ok, chain, entries} = Chain.settle(flow.chain, ready)
-    {:ok, Stages.settled(flow, chain, entries, ctx)}
+    {:ok, [{chain, runs}]} = Chain.settle_many([{flow.chain, ready}])
+    {:ok, Stages.settled(flow, chain, runs, ctx)}
   end
 
   defp append(n) do

@@ -38,7 +38,8 @@ defmodule EventSeal.Batch do
   @doc "Takes requests, oldest first, through the flows that are in memory; `ctx` is `EventSeal.Flow`'s, with `store`."
   @spec run(%{optional(String.t()) => Flow.t()}, [request], map) :: {:ok, t} | {:error, Error.t()}
   def run(in_memory, requests, ctx) do
-    with {:ok, batch} <- requests |> touch(in_memory, ctx) |> accept(requests) |> frame(),
+    with {:ok, batch} <- requests |> touch(in_memory, ctx) |> accept(requests) |> take_directly(),
+         {:ok, batch} <- frame(batch),
          {:ok, batch} <- settle(batch),
          {:ok, batch} <- seal(batch) do
       ops = Enum.flat_map(batch.flows, fn {_id, flow} -> Stored.ops(flow) end)
@@ -72,24 +73,30 @@ defmodule EventSeal.Batch do
 
   defp take_up(in_memory, id, euids, ctx) do
     case in_memory do
-      %{^id => flow} -> look_up(flow, Flow.unknown(flow, euids), ctx)
+      %{^id => flow} -> flow |> indexed(euids) |> look_up(euids, ctx)
       _ -> load(id, euids, ctx)
     end
   end
 
-  defp look_up(flow, [], _ctx), do: {:ok, flow, %{}}
+  defp indexed(flow, []), do: flow
+  defp indexed(flow, _euids), do: Flow.index(flow)
 
   defp look_up(flow, euids, ctx) do
-    with {:ok, head} <- Store.head(ctx.store, flow.id, euids),
-         {:ok, known} <- known(head, ctx),
-         do: {:ok, flow, known}
+    with [_ | _] = unknown <- Flow.unknown(flow, euids),
+         {:ok, head} <- Store.head(ctx.store, flow.id, unknown),
+         {:ok, known} <- known(head, ctx) do
+      {:ok, flow, known}
+    else
+      [] -> {:ok, flow, %{}}
+      {:error, _} = error -> error
+    end
   end
 
   defp load(id, euids, ctx) do
     with {:ok, head} <- Store.head(ctx.store, id, euids),
          {:ok, flow} <- Stored.load(head, ctx),
          {:ok, known} <- known(head, ctx) do
-      {:ok, flow, known}
+      {:ok, indexed(flow, euids), known}
     else
       {:error, %Error{reason: :not_found}} -> {:ok, Flow.new(id), %{}}
       {:error, error} -> {:error, error}
@@ -149,18 +156,7 @@ defmodule EventSeal.Batch do
   defp reply(batch, nil, _reply), do: batch
   defp reply(batch, from, reply), do: %{batch | replies: [{from, reply} | batch.replies]}
 
-  defp one({:many, items}, batch) do
-    Enum.reduce_while(items, {:ok, batch, []}, fn {flow, draft, expect}, {:ok, batch, receipts} ->
-      case one({:append, flow, draft, expect}, batch) do
-        {:ok, batch, {:ok, receipt}} -> {:cont, {:ok, batch, [receipt | receipts]}}
-        refused -> {:halt, refused}
-      end
-    end)
-    |> then(fn
-      {:ok, batch, receipts} -> {:ok, batch, {:ok, Enum.reverse(receipts)}}
-      refused -> refused
-    end)
-  end
+  defp one({:many, items}, batch), do: many(items, batch, [])
 
   defp one(body, batch) do
     id = elem(body, 1)
@@ -168,6 +164,42 @@ defmodule EventSeal.Batch do
     case batch.refused do
       %{^id => error} -> {:error, error}
       _ -> batch.flows |> Map.fetch!(id) |> ask(body, batch) |> put(id, batch)
+    end
+  end
+
+  # Events that are new for certain, one after the other in a flow, go in together.
+  defp many([], batch, receipts), do: {:ok, batch, {:ok, Enum.reverse(receipts)}}
+
+  defp many([{id, draft, nil} | _] = items, batch, receipts) when elem(draft, 0) == nil do
+    {drafts, rest} = alike(items, id, [])
+
+    case together(id, drafts, batch) do
+      {:ok, batch, {:ok, more}} -> many(rest, batch, more ++ receipts)
+      refused -> refused
+    end
+  end
+
+  defp many([{id, draft, expect} | rest], batch, receipts) do
+    case one({:append, id, draft, expect}, batch) do
+      {:ok, batch, {:ok, receipt}} -> many(rest, batch, [receipt | receipts])
+      refused -> refused
+    end
+  end
+
+  defp alike([{id, draft, nil} | items], id, drafts) when elem(draft, 0) == nil, do: alike(items, id, [draft | drafts])
+  defp alike(items, _id, drafts), do: {Enum.reverse(drafts), items}
+
+  defp together(id, drafts, batch) do
+    bytes = 26 * length(drafts)
+    <<random::binary-size(bytes), left::binary>> = batch.random
+
+    case batch.refused do
+      %{^id => error} ->
+        {:error, error}
+
+      _ ->
+        with {:ok, flow, receipts} <- Requests.append_new(Map.fetch!(batch.flows, id), drafts, random, batch.ctx),
+             do: {:ok, %{batch | flows: %{batch.flows | id => flow}, random: left}, {:ok, receipts}}
     end
   end
 
@@ -195,9 +227,27 @@ defmodule EventSeal.Batch do
 
   defp random(%{random: <<slice::binary-26, _::binary>>}), do: slice
 
+  # Without a pool one call does all that is new.
+  defp take_directly(batch) do
+    asked = for {_id, flow, _drafts} = asked <- asked(batch), Stages.direct?(flow, batch.ctx), do: asked
+
+    with {:ok, settled} <- Chain.settle_drafts(Enum.map(asked, fn {_id, flow, drafts} -> {flow.chain, drafts} end)) do
+      flows =
+        Enum.zip_reduce(asked, settled, batch.flows, fn {id, flow, _drafts}, {chain, runs}, flows ->
+          Map.put(flows, id, Stages.taken(flow, chain, runs, batch.ctx))
+        end)
+
+      {:ok, %{batch | flows: flows}}
+    end
+  end
+
+  defp asked(batch) do
+    for {id, %{step: %{drafts: [_ | _]}} = flow} <- batch.flows, do: {id, flow, Stages.drafts(flow)}
+  end
+
   # One call packs all events of a suite.
   defp frame(batch) do
-    asked = for {id, flow} <- batch.flows, drafts = Stages.drafts(flow), drafts != [], do: {id, flow, drafts}
+    asked = for {_id, flow, _drafts} = asked <- asked(batch), not Stages.direct?(flow, batch.ctx), do: asked
 
     asked
     |> Enum.group_by(fn {_id, flow, _drafts} -> flow.chain.suite end)
@@ -230,6 +280,8 @@ defmodule EventSeal.Batch do
   end
 
   # A pool that lets nothing go has perhaps let go of what was retracted: or it would be due for ever.
+  defp ready({_id, %{waiting: 0}}, acc, _ctx), do: acc
+
   defp ready({id, flow}, {ready, flows}, ctx) do
     case Stages.ready(flow, ctx) do
       {flow, []} -> {ready, %{flows | id => flow}}
@@ -238,11 +290,10 @@ defmodule EventSeal.Batch do
   end
 
   defp seal(batch) do
-    Enum.reduce_while(batch.flows, {:ok, batch}, fn {id, flow}, {:ok, batch} ->
-      case Stages.seal(flow, batch.ctx) do
-        {:ok, flow} -> {:cont, {:ok, %{batch | flows: Map.put(batch.flows, id, flow)}}}
-        {:error, error} -> {:halt, {:error, error}}
-      end
+    due = for {id, flow} <- batch.flows, Stages.seal?(flow, batch.ctx), do: {id, flow}
+
+    Error.reduce(due, batch, fn {id, flow}, batch ->
+      with {:ok, flow} <- Stages.seal(flow, batch.ctx), do: {:ok, %{batch | flows: %{batch.flows | id => flow}}}
     end)
   end
 

@@ -36,9 +36,10 @@ defmodule EventSeal.Chain do
   """
 
   alias EventSeal.{Error, Event, Fault, Native, Verdict}
-  alias EventSeal.Chain.Entry
+  alias EventSeal.Chain.{Entry, Run}
 
   @digest 32
+  @no_limit 0xFFFF_FFFF_FFFF
 
   @enforce_keys [:suite, :flow, :created_at, :genesis, :digest, :links, :previous, :seam]
   defstruct [
@@ -65,7 +66,7 @@ defmodule EventSeal.Chain do
   @typedoc """
   `n` is the last settled position, `fixed` the last sealed one, `height` the next block's. `genesis` is the genesis
   record, `digest` its hash G. `when_max`, `recorded_at` and `sealed_at` are the greatest so far, `nil` before the first.
-  The other fields are the module's own.
+  `open` has what is not sealed, newest first. The other fields are the module's own.
   """
   @type t :: %__MODULE__{
           suite: suite,
@@ -84,7 +85,7 @@ defmodule EventSeal.Chain do
           recorded_at: integer | nil,
           sealed_at: integer | nil,
           closed: boolean,
-          open: [Entry.t()],
+          open: [Run.t()],
           ids: binary
         }
 
@@ -129,12 +130,26 @@ defmodule EventSeal.Chain do
   """
   @spec settle(t, [frame]) :: {:ok, t, [Entry.t()]} | {:error, Error.t()}
   def settle(%__MODULE__{} = chain, frames) do
-    with {:ok, [{chain, entries}]} <- settle_many([{chain, frames}]), do: {:ok, chain, entries}
+    with {:ok, [{chain, runs}]} <- settle_many([{chain, frames}]), do: {:ok, chain, Enum.flat_map(runs, &Run.entries/1)}
   end
 
-  @doc "`settle/2` for many flows in one native call. All settle, or none."
-  @spec settle_many([{t, [frame]}]) :: {:ok, [{t, [Entry.t()]}]} | {:error, Error.t()}
+  @doc "`settle/2` for many flows in one native call, each event a run of its own. All settle, or none."
+  @spec settle_many([{t, [frame]}]) :: {:ok, [{t, [Run.t()]}]} | {:error, Error.t()}
   def settle_many(flows), do: settle_all(flows, false)
+
+  @doc "`frames/2` and `settle_many/1` in one native call: events that came together are one run, a flow's last three apart."
+  @spec settle_drafts([{t, [Event.draft()]}]) :: {:ok, [{t, [Run.t()]}]} | {:error, Error.t()}
+  def settle_drafts(flows) do
+    asked = Enum.map(flows, fn {chain, drafts} -> {chain.links, drafts} end)
+    work = Enum.reduce(flows, 0, fn {_, drafts}, sum -> sum + 512 * length(drafts) + work(drafts) end)
+
+    with {:ok, settled} <- Error.native(Native.settle_drafts(asked, work)) do
+      {:ok,
+       Enum.zip_with(flows, settled, fn {chain, _drafts}, {_, runs, _, _, _} = settled ->
+         settled(chain, runs(runs, chain.n + 1), settled)
+       end)}
+    end
+  end
 
   @doc "How many events of the flow have three events behind them and could be sealed now."
   @spec fixable(t) :: non_neg_integer
@@ -144,10 +159,17 @@ defmodule EventSeal.Chain do
   Seals what can be fixed, oldest first, in one block.
 
   Options: `:sealed_at` (µs, required; raised to the latest `recorded_at` or `sealed_at` before it, so that times never
-  fall), `:epoch` (the writer's term; the flow's last unless given), `:max_events` (4,096).
+  fall), `:epoch` (the writer's term; the flow's last unless given), `:max_events` (4,096), `:max_bytes` (of frames and
+  salted bodies; at least one event is taken), `:whole` (the runs that begin up to this position are taken whole or not at
+  all; 0).
   """
   @spec seal(t, keyword) :: {:ok, container, t} | {:error, Error.t()}
-  def seal(%__MODULE__{} = chain, opts) do
+  def seal(%__MODULE__{} = chain, opts),
+    do: with({:ok, sealed, chain} <- seal_part(chain, opts), do: {:ok, sealed.block, chain})
+
+  @doc "`seal/2`, which also tells of what is in the block: `:euids`, one after the other, and the greatest `when`."
+  @spec seal_part(t, keyword) :: {:ok, %{block: container, euids: binary, when_max: integer}, t} | {:error, Error.t()}
+  def seal_part(%__MODULE__{} = chain, opts) do
     case min(fixable(chain), Keyword.get(opts, :max_events, 4096)) do
       0 -> {:error, Error.new(:nothing_to_seal)}
       count -> seal_block(chain, count, opts)
@@ -156,27 +178,34 @@ defmodule EventSeal.Chain do
 
   @doc """
   Ends the flow: settles `frame`, which must be of kind `$close`, and seals all that was open in one block. Options as
-  `seal/2`, without `:max_events`.
+  `seal/2`, without limits.
   """
   @spec close(t, frame, keyword) :: {:ok, [Entry.t()], container, t} | {:error, Error.t()}
   def close(%__MODULE__{} = chain, frame, opts) do
-    with {:ok, [{chain, entries}]} <- settle_all([{chain, [frame]}], true),
-         {:ok, block, chain} <- seal_block(%{chain | closed: true}, length(chain.open), opts) do
-      {:ok, entries, block, chain}
+    with {:ok, [run], sealed, chain} <- close_part(chain, frame, opts), do: {:ok, Run.entries(run), sealed.block, chain}
+  end
+
+  @doc "`close/3` as `seal_part/2` is `seal/2`, with the `$close` event's run."
+  @spec close_part(t, frame, keyword) :: {:ok, [Run.t()], map, t} | {:error, Error.t()}
+  def close_part(%__MODULE__{} = chain, frame, opts) do
+    with {:ok, [{chain, runs}]} <- settle_all([{chain, [frame]}], true),
+         {:ok, sealed, chain} <- seal_block(%{chain | closed: true}, chain.n - chain.fixed, opts) do
+      {:ok, runs, sealed, chain}
     end
   end
 
   @doc """
   Takes up a chain from stored bytes: its genesis record, its last block (or `nil`), the greatest `when` of all its
-  blocks (or `nil`) and the entries settled since, oldest first. Every value of the entries is recomputed; `:corrupt`
-  says that one differs.
+  blocks (or `nil`) and what settled since, oldest first. Every value of it is recomputed; `:corrupt` says that one differs.
   """
-  @spec restore(binary, container | nil, integer | nil, [Entry.t()]) :: {:ok, t} | {:error, Error.t()}
-  def restore(genesis, last_block, when_max, entries) do
+  @spec restore(binary, container | nil, integer | nil, [Run.t() | Entry.t()]) :: {:ok, t} | {:error, Error.t()}
+  def restore(genesis, last_block, when_max, unsealed) do
+    runs = Enum.map(unsealed, &run/1)
+
     with {:ok, chain} <- from_genesis(genesis),
          {:ok, chain} <- after_block(chain, last_block),
-         {:ok, {settled, edge}} <- Error.native(Native.restore(genesis, last_block, when_max, rows(entries))) do
-      {chain, _entries} = settled({chain, Enum.map(entries, &{&1.frame, &1.body})}, settled)
+         {:ok, {settled, edge}} <- Error.native(Native.restore(genesis, last_block, when_max, bytes(runs))) do
+      {chain, _runs} = settled(chain, runs, settled)
       {:ok, %{chain | seam: edge || chain.seam}}
     end
   end
@@ -234,14 +263,17 @@ defmodule EventSeal.Chain do
   @doc "The chain's settled, unsealed events as a container, after its last block (or `nil`). `nil` if there are none."
   @spec tail(t, container | nil) :: {:ok, container | nil} | {:error, Error.t()}
   def tail(%__MODULE__{open: []}, _last_block), do: {:ok, nil}
-  def tail(%__MODULE__{} = chain, last_block), do: tail(chain.genesis, last_block, Enum.reverse(chain.open))
+
+  def tail(%__MODULE__{} = chain, last_block),
+    do: tail(chain.genesis, last_block, chain.open |> Enum.reverse() |> Enum.flat_map(&Run.entries/1))
 
   @doc "The same from stored entries, oldest first; nothing is recomputed."
   @spec tail(binary, container | nil, [Entry.t()]) :: {:ok, container | nil} | {:error, Error.t()}
   def tail(_genesis, _last_block, []), do: {:ok, nil}
 
   def tail(genesis, last_block, entries) do
-    Error.native(Native.tail(genesis, last_block, rows(entries)))
+    rows = Enum.map(entries, &{&1.frame, &1.hash, &1.provisional, &1.body})
+    Error.native(Native.tail(genesis, last_block, rows))
   end
 
   @doc """
@@ -312,62 +344,66 @@ defmodule EventSeal.Chain do
     end
   end
 
-  defp rows(entries), do: Enum.map(entries, &{&1.frame, &1.hash, &1.provisional, &1.body})
+  defp run(%Run{} = run), do: run
+  defp run(%Entry{} = entry), do: Run.of(entry)
+
+  defp bytes(runs), do: Enum.map(runs, &{&1.record, &1.bodies})
 
   defp settle_all(flows, closing) do
     asked = Enum.map(flows, fn {chain, frames} -> {chain.links, Enum.map(frames, &elem(&1, 0)), closing} end)
     work = Enum.reduce(flows, 0, fn {_, frames}, sum -> sum + 1024 * length(frames) end)
 
     with {:ok, settled} <- Error.native(Native.settle(asked, work)) do
-      {:ok, Enum.zip_with(flows, settled, &settled/2)}
+      {:ok,
+       Enum.zip_with(flows, settled, fn {chain, frames}, {_, records, _, _, _} = settled ->
+         settled(chain, singles(records, frames, chain.n + 1), settled)
+       end)}
     end
   end
 
-  defp settled({chain, frames}, {links, rows, ids, when_max, recorded_at}) do
-    entries = entries(rows, frames, chain.n + 1)
-
+  defp settled(chain, runs, {links, _records, ids, when_max, recorded_at}) do
     chain = %{
       chain
       | links: links,
-        n: chain.n + length(entries),
+        n: Enum.reduce(runs, chain.n, &(&1.count + &2)),
         when_max: when_max,
         recorded_at: recorded_at,
-        open: Enum.reverse(entries, chain.open),
+        open: Enum.reverse(runs, chain.open),
         ids: chain.ids <> ids
     }
 
-    {chain, entries}
+    {chain, runs}
   end
 
-  defp entries([], [], _n), do: []
+  defp singles([], [], _n), do: []
 
-  defp entries([{frame, hash, provisional} | rows], [{_, body} | frames], n) do
-    <<euid::binary-16, _::binary>> = frame
+  defp singles([record | records], [{_frame, body} | frames], n),
+    do: [%Run{n: n, count: 1, record: record, bodies: body} | singles(records, frames, n + 1)]
 
-    [
-      %Entry{n: n, euid: euid, frame: frame, hash: hash, provisional: provisional, body: body}
-      | entries(rows, frames, n + 1)
-    ]
-  end
+  defp runs([], _n), do: []
 
-  defp seal_block(chain, count, opts) do
-    {sealed, left} = chain.open |> Enum.reverse() |> Enum.split(count)
-    <<ids::binary-size(count)-unit(256), ids_left::binary>> = chain.ids
+  defp runs([{record, bodies, count} | runs], n),
+    do: [%Run{n: n, count: count, record: record, bodies: bodies} | runs(runs, n + count)]
+
+  defp seal_block(chain, max_events, opts) do
     sealed_at = Enum.max([Keyword.fetch!(opts, :sealed_at), chain.recorded_at | List.wrap(chain.sealed_at)])
     epoch = max(Keyword.get(opts, :epoch, chain.epoch), chain.epoch)
     placed = {chain.height, chain.fixed + 1, epoch, sealed_at, chain.previous, chain.closed}
-    entries = Enum.map(sealed, &{&1.frame, &1.hash, &1.body})
-    work = Enum.reduce(entries, 0, fn {frame, _, body}, sum -> sum + 128 + byte_size(frame) + byte_size(body) end)
-    edges = {chain.seam, behind(left, chain)}
+    limits = {max_events, Keyword.get(opts, :max_bytes, @no_limit), Keyword.get(opts, :whole, 0)}
+    runs = Enum.reverse(chain.open)
+    work = Enum.reduce(runs, 0, fn run, sum -> sum + 128 * run.count + Run.bytes(run) end)
+    before = {chain.digest, chain.seam}
 
-    with {:ok, block} <- Error.native(Native.seal(chain.genesis, placed, edges, ids, entries, work)) do
+    with {:ok, {block, seam, euids, when_max, count, rest}} <-
+           Error.native(Native.seal(chain.genesis, placed, before, chain.ids, bytes(runs), limits, work)) do
       <<_::binary-32, hash::binary-32, _::binary>> = block
+      <<_::binary-size(count)-unit(256), ids::binary>> = chain.ids
 
       chain = %{
         chain
-        | open: Enum.reverse(left),
-          ids: ids_left,
-          seam: seam(chain.seam, sealed, ids),
+        | open: runs |> left(count, rest) |> Enum.reverse(),
+          ids: ids,
+          seam: seam,
           previous: hash,
           fixed: chain.fixed + count,
           height: chain.height + 1,
@@ -375,21 +411,15 @@ defmodule EventSeal.Chain do
           sealed_at: sealed_at
       }
 
-      {:ok, block, chain}
+      {:ok, %{block: block, euids: euids, when_max: when_max}, chain}
     end
   end
 
-  # What comes after a block: the next three event hashes, or G where the flow ends.
-  defp behind(_left, %{closed: true, digest: digest}), do: String.duplicate(digest, 3)
-  defp behind(left, _chain), do: left |> Enum.take(3) |> Enum.map_join(& &1.hash)
+  defp left(runs, 0, nil), do: runs
+  defp left([%{count: own} | runs], count, rest) when own <= count, do: left(runs, count - own, rest)
 
-  # What stands before the next block: the last three ids and the last two event hashes.
-  defp seam(<<ids_before::binary-96, hashes_before::binary-64>>, sealed, ids) do
-    hashes = sealed |> Enum.take(-2) |> Enum.map_join(& &1.hash)
-    last(ids_before <> ids, 3) <> last(hashes_before <> hashes, 2)
-  end
-
-  defp last(digests, count), do: binary_part(digests, byte_size(digests) - count * @digest, count * @digest)
+  defp left([run | runs], taken, {record, bodies, count}),
+    do: [%Run{n: run.n + taken, count: count, record: record, bodies: bodies} | runs]
 
   defp event({row, n}, header) do
     {euid, times, what, {commitment, hash, id}, shown} = row

@@ -78,7 +78,7 @@ defmodule EventSeal.Export do
       report = %{
         report
         | flows: report.flows + 1,
-          events: report.events + head.fixed + length(settled),
+          events: report.events + head.fixed + Record.settled_count(settled),
           in_pool: report.in_pool + length(in_pool),
           bytes: report.bytes + bytes
       }

@@ -16,6 +16,7 @@ defmodule EventSeal.Flow do
   """
 
   alias EventSeal.{Chain, Event, Record}
+  alias EventSeal.Chain.Run
 
   # Retracted euids that a flow without blocks has at hand.
   @spent 1_000
@@ -36,9 +37,10 @@ defmodule EventSeal.Flow do
     waiting: 0,
     gone: 0,
     pool_bytes: 0,
-    open: :queue.new(),
+    open: [],
     open_bytes: 0,
     held: %{},
+    indexed: 0,
     generation: 0
   ]
 
@@ -61,10 +63,11 @@ defmodule EventSeal.Flow do
   @type known :: %{optional(<<_::128>>) => :spent | Event.draft()}
 
   @typedoc """
-  `held` has each unsealed euid: the pooled event, or its position once settled. `complete` says that no other euid was
-  ever accepted, so that none has to be looked up; `spent` then has those that were retracted. `pool` and `open` are
-  queues, oldest first, of `{seq, euid, tick}` and `{seq, euid, bytes, when}`; of the pool's, `waiting` are still in it, and
-  at most `gone` were retracted. `when_max` is that of the sealed events.
+  `held` has the unsealed euids: the pooled event, or its position once settled; what settled at once, without a pool, is in
+  it up to the position `indexed` only, until somebody asks by euid. `complete` says that no other euid was ever accepted,
+  so that none has to be looked up; `spent` then has those that were retracted. `pool` is a queue, oldest first, of
+  `{seq, euid, tick}`, of which `waiting` are still in it, and at most `gone` were retracted; `open` has the seq under which
+  each run of the chain's `open` is stored. `when_max` is that of the sealed events.
   """
   @type t :: %__MODULE__{
           id: String.t(),
@@ -82,9 +85,10 @@ defmodule EventSeal.Flow do
           waiting: non_neg_integer,
           gone: non_neg_integer,
           pool_bytes: non_neg_integer,
-          open: :queue.queue(),
+          open: [seq],
           open_bytes: non_neg_integer,
           held: %{optional(binary) => pooled | pos_integer},
+          indexed: non_neg_integer,
           generation: non_neg_integer
         }
 
@@ -98,13 +102,13 @@ defmodule EventSeal.Flow do
     step = %{
       known: known,
       height: flow.chain && flow.chain.height,
+      stored: if(flow.chain, do: flow.chain.n, else: 0),
       drafts: [],
       busy: %{},
       changed: [],
       drops: [],
       moving: [],
-      tail: [],
-      through: 0,
+      tail: %{},
       blocks: [],
       finish: nil,
       closing: nil,
@@ -115,6 +119,17 @@ defmodule EventSeal.Flow do
     %{flow | step: step, generation: flow.generation + 1}
   end
 
+  @doc "The flow with every unsealed euid in `held`."
+  @spec index(t) :: t
+  def index(%{chain: nil} = flow), do: flow
+  def index(%{chain: %{n: n}, indexed: n} = flow), do: flow
+
+  def index(%{chain: chain} = flow) do
+    runs = Enum.take_while(chain.open, &(&1.n + &1.count - 1 > flow.indexed))
+    held = for run <- runs, {euid, n} <- Run.euids(run), into: flow.held, do: {euid, n}
+    %{flow | held: held, indexed: chain.n}
+  end
+
   @doc "Which of these euids have to be looked up in the store before a batch that names them."
   @spec unknown(t, [binary]) :: [binary]
   def unknown(%{complete: true}, _euids), do: []
@@ -122,7 +137,7 @@ defmodule EventSeal.Flow do
 
   @doc "How many events the batch had settle, or be fixed."
   @spec finished(t) :: non_neg_integer
-  def finished(%{step: %{finish: :seal, fixed: fixed}}), do: length(fixed)
+  def finished(%{step: %{finish: :seal, fixed: fixed}}), do: fixed |> IO.iodata_length() |> div(16)
   def finished(%{step: %{settled: settled}}), do: settled
 
   @doc "Whether events took positions in the batch."
@@ -131,7 +146,9 @@ defmodule EventSeal.Flow do
 
   @doc "The euids of what leaves with the batch: fixed, or retracted."
   @spec left(t) :: [binary]
-  def left(%{step: step}), do: Enum.map(step.drops, &elem(&1, 1)) ++ step.fixed
+  def left(%{step: step}) do
+    Enum.map(step.drops, &elem(&1, 1)) ++ for(<<euid::binary-16 <- IO.iodata_to_binary(step.fixed)>>, do: euid)
+  end
 
   @doc "The flow after its batch is committed."
   @spec committed(t) :: t

@@ -46,7 +46,7 @@ defmodule EventSeal.Log do
          {:ok, chain} <- Chain.restore(head.genesis, nil, nil, []),
          size = if(last, do: last.size),
          {:ok, covered} <- Tree.covered(tree, store, chain.digest, size || 0) do
-      n = head.fixed + length(Record.settled(head.entries))
+      n = head.fixed + Record.settled_count(head.entries)
       {:ok, %{n: n, covered: covered, checkpoint: size}}
     end
   end

@@ -56,14 +56,19 @@ defmodule EventSeal.Native do
   def settle(flows, work) when work < @small, do: settle_here(flows)
   def settle(flows, _work), do: settle_dirty(flows)
 
-  @spec restore(binary, binary | nil, integer | nil, [tuple]) :: result({tuple, binary | nil})
-  def restore(_genesis, _last_block, _when_max, _entries), do: not_loaded()
+  @spec settle_drafts([{binary, [tuple]}], non_neg_integer) :: result([tuple])
+  def settle_drafts(flows, work) when work < @small, do: settle_drafts_here(flows)
+  def settle_drafts(flows, _work), do: settle_drafts_dirty(flows)
 
-  @spec seal(binary, tuple, {binary, binary}, binary, [tuple], non_neg_integer) :: result(binary)
-  def seal(genesis, placed, edges, ids, entries, work) when work < @small,
-    do: seal_here(genesis, placed, edges, ids, entries)
+  @spec restore(binary, binary | nil, integer | nil, [{binary, binary | nil}]) :: result({tuple, binary | nil})
+  def restore(_genesis, _last_block, _when_max, _runs), do: not_loaded()
 
-  def seal(genesis, placed, edges, ids, entries, _work), do: seal_dirty(genesis, placed, edges, ids, entries)
+  @spec seal(binary, tuple, {binary, binary}, binary, [{binary, binary | nil}], tuple, non_neg_integer) :: result(tuple)
+  def seal(genesis, placed, before, ids, runs, limits, work) when work < @small,
+    do: seal_here(genesis, placed, before, ids, runs, limits)
+
+  def seal(genesis, placed, before, ids, runs, limits, _work),
+    do: seal_dirty(genesis, placed, before, ids, runs, limits)
 
   @spec tail(binary, binary | nil, [tuple]) :: result(binary)
   def tail(_genesis, _last_block, _entries), do: not_loaded()
@@ -254,9 +259,13 @@ defmodule EventSeal.Native do
   @doc false
   def settle_dirty(_flows), do: not_loaded()
   @doc false
-  def seal_here(_genesis, _placed, _edges, _ids, _entries), do: not_loaded()
+  def settle_drafts_here(_flows), do: not_loaded()
   @doc false
-  def seal_dirty(_genesis, _placed, _edges, _ids, _entries), do: not_loaded()
+  def settle_drafts_dirty(_flows), do: not_loaded()
+  @doc false
+  def seal_here(_genesis, _placed, _before, _ids, _runs, _limits), do: not_loaded()
+  @doc false
+  def seal_dirty(_genesis, _placed, _before, _ids, _runs, _limits), do: not_loaded()
   @doc false
   def events_here(_container), do: not_loaded()
   @doc false

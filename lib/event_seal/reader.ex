@@ -128,16 +128,18 @@ defmodule EventSeal.Reader do
 
   @doc "The events of a state that no block holds yet, in their order."
   @spec unsealed(Store.Head.t()) :: [Event.t()]
-  def unsealed(head), do: Enum.map(head.entries, &unsealed_event(&1, head.flow))
+  def unsealed(head), do: Enum.flat_map(head.entries, &unsealed_events(&1, head.flow))
 
-  defp unsealed_event({_seq, :pool, meta, data}, flow) do
+  defp unsealed_events({_seq, :pool, meta, data}, flow) do
     {_deadline, _revision, frame} = Record.decode_pool(meta)
-    %{Record.event(frame, data) | flow: flow, stage: :pool, late: nil}
+    [%{Record.event(frame, data) | flow: flow, stage: :pool, late: nil}]
   end
 
-  defp unsealed_event({_seq, :tail, meta, data}, flow) do
-    {n, frame, hash, provisional} = Record.decode_tail(meta)
-    %{Record.event(frame, data) | flow: flow, stage: :sandbox, n: n, hash: hash, provisional: provisional}
+  defp unsealed_events(tail, flow) do
+    for entry <- Record.settled([tail]) do
+      event = %{Record.event(entry.frame, entry.body) | flow: flow, stage: :sandbox, n: entry.n}
+      %{event | hash: entry.hash, provisional: entry.provisional}
+    end
   end
 
   defp wanted?(event, opts) do
@@ -155,15 +157,16 @@ defmodule EventSeal.Reader do
 
   defp shown(head, chain, last) do
     {pool, tail} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
+    settled = head.fixed + Record.settled_count(tail)
 
     %{
       flow: head.flow,
       suite: chain.suite,
       created_at: chain.created_at,
       genesis: chain.digest,
-      accepted: head.fixed + length(tail) + length(pool),
+      accepted: settled + length(pool),
       pool: length(pool),
-      settled: head.fixed + length(tail),
+      settled: settled,
       fixed: head.fixed,
       blocks: head.height,
       block_hash: last && last.hash,
@@ -173,7 +176,7 @@ defmodule EventSeal.Reader do
   end
 
   defp provisional(nil), do: nil
-  defp provisional({_seq, :tail, meta, _data}), do: meta |> Record.decode_tail() |> elem(3)
+  defp provisional(tail), do: List.last(Record.settled([tail])).provisional
 
   # What cannot be read may be what was asked for.
   defp found(nil, %{whole: false}), do: unread()

@@ -7,11 +7,12 @@ defmodule EventSeal.Record do
 
       pool    01 ‖ i64 deadline (µs) ‖ frame
       tail    02 ‖ u64 n ‖ event hash[32] ‖ provisional id[32] ‖ frame
+      run     03 ‖ u64 first n ‖ u32 count ‖ frame sizes ‖ salted body sizes ‖ event hashes ‖ provisional ids ‖ frames
 
   The frame is the one that was hashed (FORMAT.md, "Frame"). See FORMAT.md, "Journal".
   """
 
-  alias EventSeal.Chain.Entry
+  alias EventSeal.Chain.{Entry, Run}
   alias EventSeal.{Error, Event}
 
   @type frame :: binary
@@ -42,12 +43,18 @@ defmodule EventSeal.Record do
   does.
   """
   @spec settled([{integer, :pool | :tail, binary, binary}]) :: [Entry.t()]
-  def settled(entries), do: for({_seq, :tail, meta, data} <- entries, do: entry(meta, data))
+  def settled(entries), do: Enum.flat_map(runs(entries), &Run.entries/1)
 
-  defp entry(meta, data) do
-    {n, frame, hash, provisional} = decode_tail(meta)
-    %Entry{n: n, euid: euid(frame), frame: frame, hash: hash, provisional: provisional, body: data}
-  end
+  @doc "The same, as they are stored."
+  @spec runs([{integer, :pool | :tail, binary, binary}]) :: [Run.t()]
+  def runs(entries), do: for({_seq, :tail, meta, data} <- entries, do: Run.new(meta, data))
+
+  @doc "How many events of the flow a store's entries hold that have settled."
+  @spec settled_count([{integer, :pool | :tail, binary, binary}]) :: non_neg_integer
+  def settled_count(entries), do: Enum.sum(for {_seq, :tail, meta, _data} <- entries, do: count(meta))
+
+  defp count(<<3, _n::64, count::32, _::binary>>), do: count
+  defp count(_meta), do: 1
 
   @doc "The euid in a frame."
   @spec euid(frame) :: <<_::128>>

@@ -225,7 +225,7 @@ defmodule EventSeal.Verifier do
   defp piece({:file, _path, _offset, length} = at), do: {@piece_weight + div(length, @file_weight), at}
   defp piece(:lost), do: {@piece_weight, {:file, "", 0, 1}}
 
-  defp settled(head), do: head.fixed + Enum.count(head.entries, fn {_, stage, _, _} -> stage == :tail end)
+  defp settled(head), do: head.fixed + Record.settled_count(head.entries)
 
   defp tail(run, %{fixed: fixed}, last) when last <= fixed, do: {run, []}
   defp tail(run, %{whole: false} = head, _last), do: {fault(run, head.flow, head.fixed + 1, :read), []}

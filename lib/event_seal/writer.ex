@@ -236,6 +236,7 @@ defmodule EventSeal.Writer do
     done = Enum.drop(requests, -length(batch.rest))
     leave(state, done)
     report(state, batch, done)
+    :erlang.yield()
     %{state | asked: Enum.reverse(batch.rest) ++ state.asked, size: state.size + length(batch.rest)}
   end
 

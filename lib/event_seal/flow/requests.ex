@@ -7,6 +7,7 @@ defmodule EventSeal.Flow.Requests do
   """
 
   alias EventSeal.{Chain, Error, Event, Flow, Receipt, Record}
+  alias EventSeal.Chain.Run
 
   @max_revision 65_535
 
@@ -27,6 +28,33 @@ defmodule EventSeal.Flow.Requests do
       add(flow, :append, draft, random, ctx)
     end
   end
+
+  @doc "Takes on events without an euid, which are new for certain; 26 bytes of `random` for each. Receipts newest first."
+  @spec append_new(Flow.t(), [Event.draft(), ...], binary, Flow.ctx()) ::
+          {:ok, Flow.t(), [Receipt.t()]} | {:error, Error.t()} | :wait
+  def append_new(%{step: %{finish: finish}}, _drafts, _random, _ctx) when finish != nil, do: :wait
+
+  def append_new(flow, drafts, random, ctx) do
+    recorded_at = Flow.recorded_at(flow, ctx)
+
+    with :ok <- still_open(flow),
+         {:ok, flow} <- begun(flow, recorded_at, ctx) do
+      {asked, receipts} = drawn(drafts, random, {recorded_at, flow.id}, flow.step.drafts, [])
+      step = %{flow.step | drafts: asked}
+      {:ok, %{flow | step: step, accepted: flow.accepted + length(drafts), last_at: recorded_at}, receipts}
+    end
+  end
+
+  defp drawn([], <<>>, _of, asked, receipts), do: {asked, receipts}
+
+  defp drawn([draft | drafts], <<random::binary-26, left::binary>>, {recorded_at, id} = of, asked, receipts) do
+    draft = drawn(draft, random, recorded_at)
+    drawn(drafts, left, of, [{:append, draft} | asked], [receipt(id, draft) | receipts])
+  end
+
+  # What only the library gives: salt, euid if the caller gave none, time of appearance.
+  defp drawn({given, at, _, _, kind, version, where, who, _, body}, <<salt::binary-16, ten::binary>>, recorded_at),
+    do: {given || Event.uuid7(recorded_at, ten), at, recorded_at, 0, kind, version, where, who, salt, body}
 
   @doc "Changes an event of the pool; `changes` are `{index in the draft, value}`, `revision` the one it must have or nil."
   @spec amend(Flow.t(), binary, [{non_neg_integer, term}], non_neg_integer | nil, <<_::208>>) ::
@@ -134,7 +162,8 @@ defmodule EventSeal.Flow.Requests do
   defp same?(_draft, _stored), do: false
 
   defp settled_draft(flow, n) do
-    entry = Enum.find(flow.chain.open, &(&1.n == n))
+    run = Enum.find(flow.chain.open, &(&1.n <= n))
+    entry = run |> Run.entries() |> Enum.at(n - run.n)
     Record.draft(entry.frame, entry.body)
   end
 
@@ -153,10 +182,10 @@ defmodule EventSeal.Flow.Requests do
     end
   end
 
-  defp add(flow, how, {given, at, _, _, kind, version, where, who, _, body}, <<salt::binary-16, ten::binary>>, ctx) do
+  defp add(flow, how, draft, random, ctx) do
     recorded_at = Flow.recorded_at(flow, ctx)
-    euid = given || Event.uuid7(recorded_at, ten)
-    draft = {euid, at, recorded_at, 0, kind, version, where, who, salt, body}
+    given = elem(draft, 0)
+    draft = drawn(draft, random, recorded_at)
 
     with {:ok, flow} <- begun(flow, recorded_at, ctx) do
       flow = ask(%{flow | accepted: flow.accepted + 1, last_at: recorded_at}, how, draft, given)

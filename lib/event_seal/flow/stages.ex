@@ -4,6 +4,7 @@ defmodule EventSeal.Flow.Stages do
   """
 
   alias EventSeal.{Chain, Error, Event, Flow, Record}
+  alias EventSeal.Chain.Run
 
   @doc "The events that this batch took on, in order, to be packed."
   @spec drafts(Flow.t()) :: [Event.draft()]
@@ -26,21 +27,34 @@ defmodule EventSeal.Flow.Stages do
     {%{flow | pool: pool, step: %{flow.step | moving: moving}}, frames}
   end
 
-  @doc "Takes up what `EventSeal.Chain.settle/2` made of `ready/2`."
-  @spec settled(Flow.t(), Chain.t(), [Chain.Entry.t()], Flow.ctx()) :: Flow.t()
-  def settled(flow, chain, entries, ctx) do
-    flow.step.moving |> Enum.zip(entries) |> Enum.reduce(%{flow | chain: chain}, &settle/2) |> Flow.ripen(ctx)
+  @doc "Takes up what `EventSeal.Chain.settle_many/1` made of `ready/2`."
+  @spec settled(Flow.t(), Chain.t(), [Run.t()], Flow.ctx()) :: Flow.t()
+  def settled(flow, chain, runs, ctx) do
+    flow.step.moving |> Enum.zip(runs) |> Enum.reduce(%{flow | chain: chain}, &settle/2) |> Flow.ripen(ctx)
   end
+
+  @doc "Whether what is new in the flow need not enter the pool: nothing waits in it, and nothing would stay."
+  @spec direct?(Flow.t(), Flow.ctx()) :: boolean
+  def direct?(flow, ctx), do: ctx.window == 0 and flow.waiting == 0 and flow.step.finish != :close
+
+  @doc "Takes up what `EventSeal.Chain.settle_drafts/1` made of `drafts/1`."
+  @spec taken(Flow.t(), Chain.t(), [Run.t()], Flow.ctx()) :: Flow.t()
+  def taken(flow, chain, runs, ctx) do
+    runs |> Enum.reduce(%{flow | chain: chain}, &store(&2, &1, &2.next_seq, true)) |> Flow.ripen(ctx)
+  end
+
+  @doc "Whether `seal/2` has anything to do."
+  @spec seal?(Flow.t(), Flow.ctx()) :: boolean
+  def seal?(%{chain: nil}, _ctx), do: false
+  def seal?(flow, ctx), do: flow.step.closing != nil or block?(flow, ctx)
 
   @doc "Seals what is due, or was asked for, in as many blocks as its size needs; and closes, if that was asked for."
   @spec seal(Flow.t(), Flow.ctx()) :: {:ok, Flow.t()} | {:error, Error.t()}
-  def seal(%{chain: nil} = flow, _ctx), do: {:ok, flow}
-
   def seal(flow, ctx) do
     cond do
-      seal?(flow, ctx) -> with {:ok, flow} <- seal_block(flow, ctx), do: seal(flow, ctx)
+      block?(flow, ctx) -> with {:ok, flow} <- seal_block(flow, ctx), do: seal(flow, ctx)
       flow.step.closing -> seal_close(flow, ctx)
-      true -> {:ok, Flow.ripen(flow, ctx)}
+      true -> {:ok, flow}
     end
   end
 
@@ -96,25 +110,29 @@ defmodule EventSeal.Flow.Stages do
     end
   end
 
-  defp settle({{seq, _tick, _deadline, frame, body, generation}, entry}, flow) do
-    <<_::binary-16, at::signed-64, _::binary>> = frame
-    bytes = byte_size(frame) + byte_size(body)
-    euid = entry.euid
-    kept = {seq, entry, generation == flow.generation}
-    step = flow.step
+  defp settle({{seq, _tick, _deadline, frame, body, generation}, run}, flow) do
+    flow = %{
+      flow
+      | held: Map.replace!(flow.held, Record.euid(frame), run.n),
+        waiting: flow.waiting - 1,
+        pool_bytes: flow.pool_bytes - byte_size(frame) - byte_size(body)
+    }
 
+    store(flow, run, seq, generation == flow.generation)
+  end
+
+  # `changed?`: the store has no such bodies under the seq yet.
+  defp store(%{step: step} = flow, run, seq, changed?) do
     %{
       flow
-      | held: Map.replace!(flow.held, euid, entry.n),
-        waiting: flow.waiting - 1,
-        pool_bytes: flow.pool_bytes - bytes,
-        open: :queue.in({seq, euid, bytes, at}, flow.open),
-        open_bytes: flow.open_bytes + bytes,
-        step: %{step | tail: [kept | step.tail], settled: step.settled + 1}
+      | next_seq: max(flow.next_seq, seq + 1),
+        open: [seq | flow.open],
+        open_bytes: flow.open_bytes + Run.bytes(run),
+        step: %{step | tail: Map.put(step.tail, seq, changed?), settled: step.settled + run.count}
     }
   end
 
-  defp seal?(flow, ctx) do
+  defp block?(flow, ctx) do
     fixable = Chain.fixable(flow.chain)
 
     fixable > 0 and
@@ -124,76 +142,65 @@ defmodule EventSeal.Flow.Stages do
 
   defp heavy?(%{open_bytes: bytes}, %{block: %{max_bytes: max}}) when bytes < max, do: false
 
-  # The last three wait for what comes.
+  # The last three wait for what comes: each is a run of its own.
   defp heavy?(flow, ctx) do
-    last = for item <- last(flow.open, 3), do: elem(item, 2)
+    last = for run <- Enum.take(flow.chain.open, 3), do: Run.bytes(run)
     flow.open_bytes - Enum.sum(last) >= ctx.block.max_bytes
   end
 
-  defp last(_queue, 0), do: []
-
-  defp last(queue, count) do
-    case :queue.out_r(queue) do
-      {{:value, item}, queue} -> [item | last(queue, count - 1)]
-      {:empty, _} -> []
-    end
-  end
-
+  # Runs that the store has already are not cut: what is left of one would need a place behind what came later.
   defp seal_block(flow, ctx) do
-    most = min(Chain.fixable(flow.chain), ctx.block.max_events)
-    {taken, open, bytes} = take(flow.open, most, ctx.block.max_bytes, [], 0)
-    opts = [sealed_at: Flow.recorded_at(flow, ctx), epoch: ctx.epoch, max_events: length(taken)]
+    limits = [max_events: ctx.block.max_events, max_bytes: ctx.block.max_bytes, whole: flow.step.stored]
 
-    with {:ok, block, chain} <- Chain.seal(flow.chain, opts) do
-      {:ok, fixed(%{flow | open: open, open_bytes: flow.open_bytes - bytes}, chain, Enum.reverse(taken), block, ctx)}
+    with {:ok, sealed, chain} <- Chain.seal_part(flow.chain, at(flow, ctx) ++ limits) do
+      {kept, gone} = Enum.split(flow.open, length(chain.open))
+      {:ok, fixed(%{flow | open: kept}, chain, sealed, through(flow.chain, chain, kept, gone), ctx)}
     end
   end
 
-  # At least one event, however long.
-  defp take(queue, 0, _room, taken, bytes), do: {taken, queue, bytes}
-  defp take(queue, _left, room, taken, bytes) when bytes >= room, do: {taken, queue, bytes}
+  defp at(flow, ctx), do: [sealed_at: Flow.recorded_at(flow, ctx), epoch: ctx.epoch]
 
-  defp take(queue, left, room, taken, bytes) do
-    {{:value, {_seq, _euid, size, _when} = item}, queue} = :queue.out(queue)
-    take(queue, left - 1, room, [item | taken], bytes + size)
+  # All up to the run that was taken last; of one that was cut all before it, since nothing older is left.
+  defp through(before, chain, kept, gone) do
+    case {Enum.at(before.open, length(kept) - 1), List.last(chain.open)} do
+      {%{count: count}, %{count: left}} when left < count -> List.last(kept) - 1
+      _whole -> hd(gone)
+    end
   end
 
   defp seal_close(flow, ctx) do
-    with {:ok, entries, block, chain} <-
-           Chain.close(flow.chain, flow.step.closing, sealed_at: Flow.recorded_at(flow, ctx), epoch: ctx.epoch) do
-      [%{euid: euid, frame: frame}] = entries
-      sealed = :queue.to_list(:queue.in({flow.next_seq, euid, 0, elem(Record.draft(frame, nil), 1)}, flow.open))
-      flow = %{flow | next_seq: flow.next_seq + 1, open: :queue.new(), open_bytes: 0}
-      flow = fixed(flow, chain, sealed, block, ctx)
+    with {:ok, _runs, sealed, chain} <- Chain.close_part(flow.chain, flow.step.closing, at(flow, ctx)) do
+      flow = fixed(%{flow | open: [], next_seq: flow.next_seq + 1}, chain, sealed, flow.next_seq, ctx)
       {:ok, put_in(flow.step.closing, nil)}
     end
   end
 
-  defp fixed(%{step: step} = flow, chain, sealed, block, ctx) do
-    euids = Enum.map(sealed, &elem(&1, 1))
-    {through, _, _, _} = List.last(sealed)
-    when_max = sealed |> Enum.map(&elem(&1, 3)) |> Enum.max() |> Flow.latest(flow.when_max)
+  defp fixed(%{step: step} = flow, chain, sealed, through, ctx) do
+    when_max = Flow.latest(sealed.when_max, flow.when_max)
 
     info = %{
       height: chain.height - 1,
-      first: chain.fixed - length(sealed) + 1,
-      count: length(sealed),
+      first: flow.chain.fixed + 1,
+      count: chain.fixed - flow.chain.fixed,
       through: through,
       when_max: when_max,
-      euids: IO.iodata_to_binary(euids),
+      euids: sealed.euids,
       closes: chain.closed
     }
 
     step = %{
       step
-      | blocks: [{:leaf, Chain.leaf(chain)}, {:block, flow.id, info, block} | step.blocks],
-        through: through,
-        fixed: euids ++ step.fixed
+      | blocks: [{:leaf, Chain.leaf(chain)}, {:block, flow.id, info, sealed.block} | step.blocks],
+        fixed: [step.fixed, sealed.euids]
     }
 
     aged? = Flow.seal_due(flow, ctx) <= ctx.tick
     ripe_since = if Chain.fixable(chain) > 0, do: if(aged?, do: flow.ripe_since, else: ctx.tick)
-    held = Map.drop(flow.held, euids)
-    %{flow | chain: chain, when_max: when_max, held: held, step: step, ripe_since: ripe_since}
+    open_bytes = Enum.reduce(chain.open, 0, &(Run.bytes(&1) + &2))
+    flow = %{flow | chain: chain, when_max: when_max, held: without(flow.held, sealed.euids), step: step}
+    %{flow | open_bytes: open_bytes, ripe_since: ripe_since}
   end
+
+  defp without(held, _euids) when held == %{}, do: held
+  defp without(held, euids), do: Map.drop(held, for(<<euid::binary-16 <- euids>>, do: euid))
 end

@@ -4,6 +4,7 @@ defmodule EventSeal.Flow.Stored do
   """
 
   alias EventSeal.{Chain, Error, Flow, Record}
+  alias EventSeal.Chain.Run
 
   @doc "A flow as the store has it (`EventSeal.Store.Head`). What settled since its last block is recomputed."
   @spec load(map, Flow.ctx()) :: {:ok, Flow.t()} | {:error, Error.t()}
@@ -13,19 +14,20 @@ defmodule EventSeal.Flow.Stored do
   def load(head, ctx) do
     {pooled, settled} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
 
-    with {:ok, chain} <- Chain.restore(head.genesis, head.last_block, head.when_max, Record.settled(settled)) do
+    with {:ok, chain} <- Chain.restore(head.genesis, head.last_block, head.when_max, Record.runs(settled)) do
       flow = %Flow{
         id: head.flow,
         chain: chain,
         opened: true,
         complete: false,
         next_seq: head.next_seq,
+        open: settled |> Enum.map(fn {seq, _, _, _} -> seq end) |> Enum.reverse(),
+        open_bytes: Enum.reduce(chain.open, 0, &(Run.bytes(&1) + &2)),
         accepted: chain.n,
         last_at: chain.recorded_at,
         when_max: head.when_max
       }
 
-      flow = settled |> Enum.map(fn {seq, _, _, _} -> seq end) |> Enum.zip(Enum.reverse(chain.open)) |> reopen(flow)
       {:ok, pooled |> Enum.reduce(flow, &repool(&1, &2, ctx)) |> Flow.ripen(ctx)}
     end
   end
@@ -47,31 +49,22 @@ defmodule EventSeal.Flow.Stored do
   defp preconditions(flow), do: [{:expect, flow.id, flow.step.height}]
 
   # What a block of the same commit takes up needs no entry of its own.
+  defp tail_ops(%{chain: nil}), do: []
+
   defp tail_ops(%{step: step} = flow) do
-    for {seq, entry, changed?} <- Enum.reverse(step.tail), seq > step.through do
-      meta = Record.encode_tail(entry.n, entry.frame, entry.hash, entry.provisional)
-      {:put, flow.id, seq, :tail, meta, if(changed?, do: entry.body, else: :keep)}
+    for {seq, run} <- Enum.reverse(new(flow.open, flow.chain.open, step.tail)) do
+      {:put, flow.id, seq, :tail, run.record, if(step.tail[seq], do: run.bodies, else: :keep)}
     end
   end
+
+  # The newest stand first.
+  defp new([seq | open], [run | runs], tail) when is_map_key(tail, seq), do: [{seq, run} | new(open, runs, tail)]
+  defp new(_open, _runs, _tail), do: []
 
   defp pool_ops(%{step: step} = flow) do
     for euid <- Enum.reverse(step.changed), {seq, _, deadline, frame, body, _} <- [Map.get(flow.held, euid)] do
       {:put, flow.id, seq, :pool, Record.encode_pool(deadline, frame), body}
     end
-  end
-
-  defp reopen(settled, flow) do
-    Enum.reduce(settled, flow, fn {seq, entry}, flow ->
-      <<_::binary-16, at::signed-64, _::binary>> = entry.frame
-      bytes = byte_size(entry.frame) + byte_size(entry.body)
-
-      %{
-        flow
-        | held: Map.put(flow.held, entry.euid, entry.n),
-          open: :queue.in({seq, entry.euid, bytes, at}, flow.open),
-          open_bytes: flow.open_bytes + bytes
-      }
-    end)
   end
 
   # Across a restart only the time of day says how much of the window is left: never more than the whole of it.

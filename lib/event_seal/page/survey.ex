@@ -3,7 +3,7 @@ defmodule EventSeal.Page.Survey do
   # What a page shows, read from a store that goes on meanwhile. A flow's state is taken first and verified then, so that
   # nothing is shown that the verification did not reach.
 
-  alias EventSeal.{Chain, Checkpoint, Error, Event, Fault, Reader, Store, Verdict, Verifier}
+  alias EventSeal.{Chain, Checkpoint, Error, Event, Fault, Reader, Record, Store, Verdict, Verifier}
   alias EventSeal.Log.Tree
   alias EventSeal.Store.{Head, Piece}
 
@@ -74,8 +74,8 @@ defmodule EventSeal.Page.Survey do
   end
 
   defp counts(head) do
-    stages = Enum.frequencies_by(head.entries, &elem(&1, 1))
-    waiting = %{sandbox: Map.get(stages, :tail, 0), pool: Map.get(stages, :pool, 0)}
+    pool = Enum.count(head.entries, &(elem(&1, 1) == :pool))
+    waiting = %{sandbox: Record.settled_count(head.entries), pool: pool}
     Map.merge(waiting, %{fixed: head.fixed, blocks: head.height, closed: head.closed})
   end
 

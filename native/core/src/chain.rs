@@ -6,7 +6,9 @@ use crate::link::{Linked, linked, provided};
 use crate::suite::{Digest, Suite};
 use crate::wire::{LIMIT, Malformed, Reader};
 
+pub mod fresh;
 mod many;
+pub mod run;
 
 pub use many::{Settling, settle_many};
 

@@ -294,12 +294,23 @@ pub(crate) fn check_text(field: Field, text: &str, max: usize) -> Result<(), Inv
 
 /// The salted body: what the commitment is the hash of.
 pub fn salted_body(salt: &[u8; 16], body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(crate::wire::padded(24 + body.len()));
+    let mut out = Vec::with_capacity(salted_size(body.len()));
+    put_salted_body(&mut out, salt, body);
+    out
+}
+
+/// The length of the salted body of so many bytes.
+pub fn salted_size(body: usize) -> usize {
+    crate::wire::padded(24 + body)
+}
+
+/// Appends a salted body to what stands in `out`.
+pub fn put_salted_body(out: &mut Vec<u8>, salt: &[u8; 16], body: &[u8]) {
+    let start = out.len();
     out.extend_from_slice(salt);
     out.extend_from_slice(&(body.len() as u64).to_be_bytes());
     out.extend_from_slice(body);
-    pad(&mut out, 0);
-    out
+    pad(out, start);
 }
 
 /// Salt and body of a salted body, read strictly.

@@ -4,6 +4,8 @@ use crate::list::List;
 use crate::terms::{array, atoms, binary, digests, invalid, malformed, ok, refused, suite, suite_atom};
 use event_seal_core::Malformed;
 use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal};
+use event_seal_core::chain::fresh::{self, Fresh, NotSettled, settle_fresh};
+use event_seal_core::chain::run::{self, Unsealed};
 use event_seal_core::chain::{Corrupt, Links, SettleError, Settled, Settling, Stored, settle_many};
 use event_seal_core::event::{Event, Where, decode_salted_body, salted_body};
 use event_seal_core::genesis::Genesis;
@@ -73,6 +75,21 @@ fn place(term: Term<'_>) -> NifResult<Where<'_>> {
     }
 }
 
+fn event<'a>(draft: &Draft<'a>, commitment: Digest) -> NifResult<Event<'a>> {
+    Ok(Event {
+        euid: array(draft.euid)?,
+        when: draft.when,
+        recorded_at: draft.recorded_at,
+        commitment,
+        late: false,
+        revision: draft.revision,
+        kind: draft.kind,
+        version: draft.version,
+        place: place(draft.place)?,
+        who: draft.who,
+    })
+}
+
 fn frames<'a>(env: Env<'a>, suite_name: Atom, drafts: List<Draft<'a>>) -> NifResult<Term<'a>> {
     let bodies = drafts
         .iter()
@@ -84,20 +101,8 @@ fn frames<'a>(env: Env<'a>, suite_name: Atom, drafts: List<Draft<'a>>) -> NifRes
     let mut packed = Vec::with_capacity(drafts.len());
     let mut frame = Vec::new();
     for ((draft, body), commitment) in drafts.iter().zip(&bodies).zip(commitments) {
-        let event = Event {
-            euid: array(draft.euid)?,
-            when: draft.when,
-            recorded_at: draft.recorded_at,
-            commitment,
-            late: false,
-            revision: draft.revision,
-            kind: draft.kind,
-            version: draft.version,
-            place: place(draft.place)?,
-            who: draft.who,
-        };
         frame.clear();
-        if let Err(fault) = event.encode(&mut frame) {
+        if let Err(fault) = event(draft, commitment)?.encode(&mut frame) {
             return Ok(invalid(env, &fault));
         }
         packed.push((binary(env, &frame), binary(env, body)));
@@ -117,7 +122,7 @@ fn frames_dirty<'a>(env: Env<'a>, suite: Atom, drafts: List<Draft<'a>>) -> NifRe
 
 type Asked<'a> = (Binary<'a>, List<Binary<'a>>, bool);
 
-/// For each flow what it settled, as `settled` puts it.
+/// For each flow what it settled, as `settled` puts it, with a record for each event.
 fn settle_flows<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
     let mut settling = Vec::with_capacity(flows.len());
     for (links, frames, closing) in flows {
@@ -131,29 +136,26 @@ fn settle_flows<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
             closing,
         });
     }
-    match settle_many(settling) {
-        Ok(found) => {
-            let answers = found.iter().map(|(links, found)| settled(env, links, found));
-            ok(env, answers.collect::<Vec<_>>())
-        }
-        Err(fault) => not_settled(env, &fault),
-    }
+    let found = match settle_many(settling) {
+        Ok(found) => found,
+        Err(fault) => return not_settled(env, &fault),
+    };
+    let answers = found.iter().map(|(links, found)| {
+        let records = found
+            .entries
+            .iter()
+            .map(|entry| binary(env, &run::encode(entry.n, &[Unsealed::new(entry, &[])])));
+        settled(env, links, found, records.collect())
+    });
+    ok(env, answers.collect::<Vec<_>>())
 }
 
-/// `{links, [{frame, hash, provisional}], ids, when_max, recorded_at}`.
-fn settled<'a>(env: Env<'a>, links: &Links, found: &Settled) -> Term<'a> {
-    let row = |event: &event_seal_core::chain::SettledEvent| {
-        (
-            binary(env, &event.frame),
-            binary(env, &event.hash),
-            binary(env, &event.provisional),
-        )
-    };
-    let rows: Vec<_> = found.entries.iter().map(row).collect();
+/// `{links, records, ids, when_max, recorded_at}`.
+fn settled<'a>(env: Env<'a>, links: &Links, found: &Settled, records: Vec<Term<'a>>) -> Term<'a> {
     let ids = binary(env, found.ids.as_flattened());
     (
         binary(env, &links.encode()),
-        rows,
+        records,
         ids,
         links.when_max(),
         links.recorded_at(),
@@ -181,28 +183,84 @@ fn settle_dirty<'a>(env: Env<'a>, flows: List<Asked<'a>>) -> Term<'a> {
     settle_flows(env, flows)
 }
 
-type Open<'a> = (Binary<'a>, Binary<'a>, Binary<'a>, Option<Binary<'a>>);
+/// Packs drafts and settles them, in many flows: `frames` and `settle` in one. For each flow what `settled` puts, with
+/// `{record, salted bodies, count}` for each run.
+fn settle_drafts<'a>(env: Env<'a>, flows: List<(Binary<'a>, List<Draft<'a>>)>) -> NifResult<Term<'a>> {
+    let mut fresh = Vec::with_capacity(flows.len());
+    for (links, drafts) in flows.iter() {
+        let links = match Links::decode(links.as_slice()) {
+            Ok(links) => links,
+            Err(fault) => return Ok(malformed(env, &fault)),
+        };
+        let drafts = drafts.iter().map(|draft| {
+            Ok(fresh::Draft {
+                event: event(draft, [0; 32])?,
+                salt: array(draft.salt)?,
+                body: draft.body.as_slice(),
+            })
+        });
+        fresh.push(Fresh {
+            links,
+            drafts: drafts.collect::<NifResult<_>>()?,
+        });
+    }
+    Ok(match settle_fresh(fresh) {
+        Ok(flows) => {
+            let answers = flows.iter().map(|flow| {
+                let runs = flow.runs();
+                let runs = runs.iter().map(|(first, events)| stored(env, *first, events));
+                settled(env, &flow.links, &flow.settled, runs.collect())
+            });
+            ok(env, answers.collect::<Vec<_>>())
+        }
+        Err(NotSettled::Invalid(fault)) => invalid(env, &fault),
+        Err(NotSettled::Error(fault)) => not_settled(env, &fault),
+    })
+}
 
-/// Settles stored entries again behind the last block and compares. What `settled` puts for a flow, and the edge before
-/// the next block: three ids, two event hashes.
+/// `{record, salted bodies, count}`.
+fn stored<'a>(env: Env<'a>, first: u64, events: &[Unsealed<'_>]) -> Term<'a> {
+    let bodies: Vec<&[u8]> = events.iter().filter_map(|event| event.body).collect();
+    let record = binary(env, &run::encode(first, events));
+    (record, binary(env, &bodies.concat()), events.len()).encode(env)
+}
+
+#[rustler::nif]
+fn settle_drafts_here<'a>(env: Env<'a>, flows: List<(Binary<'a>, List<Draft<'a>>)>) -> NifResult<Term<'a>> {
+    settle_drafts(env, flows)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn settle_drafts_dirty<'a>(env: Env<'a>, flows: List<(Binary<'a>, List<Draft<'a>>)>) -> NifResult<Term<'a>> {
+    settle_drafts(env, flows)
+}
+
+/// A run as it is stored: its record and its salted bodies.
+type Run<'a> = (Binary<'a>, Option<Binary<'a>>);
+
+fn decoded<'a>((record, bodies): &Run<'a>) -> Result<run::Run<'a>, Malformed> {
+    run::decode(record.as_slice(), bodies.map(|bodies| bodies.as_slice()))
+}
+
+/// Settles stored runs again behind the last block and compares. What `settled` puts for a flow, without records, and the
+/// edge before the next block: three ids, two event hashes.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn restore<'a>(
     env: Env<'a>,
     genesis: Binary<'a>,
     last_block: Option<Binary<'a>>,
     when_max: Option<i64>,
-    entries: List<Open<'a>>,
+    runs: List<Run<'a>>,
 ) -> NifResult<Term<'a>> {
-    let stored = entries
+    let runs: Vec<_> = match runs.iter().map(decoded).collect() {
+        Ok(runs) => runs,
+        Err(fault) => return Ok(malformed(env, &fault)),
+    };
+    let stored: Vec<_> = runs
         .iter()
-        .map(|(frame, hash, provisional, _)| {
-            Ok(Stored {
-                frame: frame.as_slice(),
-                hash: array(*hash)?,
-                provisional: array(*provisional)?,
-            })
-        })
-        .collect::<NifResult<Vec<_>>>()?;
+        .flat_map(|(_, events)| events)
+        .map(Stored::from)
+        .collect();
     let block = match last_block
         .map(|block| Container::decode(block.as_slice()))
         .transpose()
@@ -222,7 +280,7 @@ fn restore<'a>(
                             .as_slice(),
                     )
                 });
-                ok(env, (settled(env, &links, &found), edge))
+                ok(env, (settled(env, &links, &found, Vec::new()), edge))
             }
             Err(fault) => not_restored(env, &fault),
         },
@@ -241,32 +299,51 @@ fn not_restored<'a>(env: Env<'a>, fault: &Corrupt) -> Term<'a> {
 
 /// A block's height, first position, epoch, sealed_at, hash of the block before, and whether it ends the flow.
 type Placed<'a> = (u64, u64, u64, i64, Binary<'a>, bool);
-/// The three ids and two event hashes before a block, and the three event hashes after it.
-type Edges<'a> = (Binary<'a>, Binary<'a>);
-type Sealed<'a> = (Binary<'a>, Binary<'a>, Option<Binary<'a>>);
+/// Most events, most bytes; and the position up to which only whole runs are taken.
+type Limits = (usize, usize, u64);
+/// G, and the three ids and two event hashes before the block.
+type Before<'a> = (Binary<'a>, Binary<'a>);
 
-fn seal_block<'a>(
+/// Seals as many of the events whose ids are known as the limits let. `{block, before, euids, when_max, count, rest}`:
+/// `before` is that of the next block, `rest` what is left of a run that was not taken whole, as `stored` puts it, or nil.
+fn seal_runs<'a>(
     env: Env<'a>,
     genesis: Binary<'a>,
-    placed: Placed<'a>,
-    edges: Edges<'a>,
+    (height, first, epoch, sealed_at, previous, closes): Placed<'a>,
+    (filler, before): Before<'a>,
     ids: Binary<'a>,
-    entries: List<Sealed<'a>>,
+    runs: List<Run<'a>>,
+    (events, bytes, whole): Limits,
 ) -> NifResult<Term<'a>> {
-    let (height, first, epoch, sealed_at, previous, closes) = placed;
+    let runs: Vec<_> = match runs.iter().map(decoded).collect() {
+        Ok(runs) => runs,
+        Err(fault) => return Ok(malformed(env, &fault)),
+    };
     let ids = digests(ids)?;
-    if ids.len() != entries.len() {
-        return Err(rustler::Error::BadArg);
-    }
-    let entries = entries
-        .iter()
-        .zip(ids)
-        .map(|((frame, hash, body), id)| entry(*frame, *hash, *id, *body))
-        .collect::<NifResult<Vec<_>>>()?;
-    let (before, after) = (digests(edges.0)?, digests(edges.1)?);
-    let ([third, second, first_id, hash2, hash1], [next1, next2, next3]) = (before, after) else {
+    let limits = run::Limits {
+        events: events.min(ids.len()),
+        bytes,
+        whole,
+    };
+    let [third, second, first_id, hash2, hash1] = digests(before)? else {
         return Err(rustler::Error::BadArg);
     };
+    let part = if closes {
+        run::all(&runs)
+    } else {
+        run::part(&runs, &limits)
+    };
+    if part.sealed.len() > ids.len() {
+        return Err(rustler::Error::BadArg);
+    }
+    let entries: Vec<_> = part
+        .sealed
+        .iter()
+        .zip(ids)
+        .map(|(event, id)| event.entry(*id))
+        .collect();
+    let filler: Digest = array(filler)?;
+    let next = |at: usize| part.behind.get(at).copied().unwrap_or(filler);
     let sealing = Sealing {
         genesis_record: genesis.as_slice(),
         height,
@@ -277,11 +354,35 @@ fn seal_block<'a>(
         closes,
         ids_before: [*third, *second, *first_id],
         hashes_before: [*hash2, *hash1],
-        next_hashes: [*next1, *next2, *next3],
+        next_hashes: [next(0), next(1), next(2)],
         entries: &entries,
     };
     Ok(match seal(&sealing) {
-        Ok(block) => ok(env, binary(env, &block)),
+        Ok(block) => {
+            let euids: Vec<u8> = part
+                .sealed
+                .iter()
+                .flat_map(|event| event.euid())
+                .copied()
+                .collect();
+            let rest = part
+                .rest
+                .as_ref()
+                .map(|(first, events)| stored(env, *first, events));
+            let when_max = part.sealed.iter().filter_map(Unsealed::when).max();
+            let before = binary(env, sealing.edge_behind().as_flattened());
+            ok(
+                env,
+                (
+                    binary(env, &block),
+                    before,
+                    binary(env, &euids),
+                    when_max,
+                    entries.len(),
+                    rest,
+                ),
+            )
+        }
         Err(fault) => not_sealed(env, &fault),
     })
 }
@@ -319,11 +420,12 @@ fn seal_here<'a>(
     env: Env<'a>,
     genesis: Binary<'a>,
     placed: Placed<'a>,
-    edges: Edges<'a>,
+    before: Before<'a>,
     ids: Binary<'a>,
-    entries: List<Sealed<'a>>,
+    runs: List<Run<'a>>,
+    limits: Limits,
 ) -> NifResult<Term<'a>> {
-    seal_block(env, genesis, placed, edges, ids, entries)
+    seal_runs(env, genesis, placed, before, ids, runs, limits)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -331,12 +433,16 @@ fn seal_dirty<'a>(
     env: Env<'a>,
     genesis: Binary<'a>,
     placed: Placed<'a>,
-    edges: Edges<'a>,
+    before: Before<'a>,
     ids: Binary<'a>,
-    entries: List<Sealed<'a>>,
+    runs: List<Run<'a>>,
+    limits: Limits,
 ) -> NifResult<Term<'a>> {
-    seal_block(env, genesis, placed, edges, ids, entries)
+    seal_runs(env, genesis, placed, before, ids, runs, limits)
 }
+
+/// An event's frame, hash, provisional id and salted body, as a store or an archive holds it.
+type Open<'a> = (Binary<'a>, Binary<'a>, Binary<'a>, Option<Binary<'a>>);
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn tail<'a>(

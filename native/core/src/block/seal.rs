@@ -33,6 +33,26 @@ pub struct Sealing<'a> {
     pub entries: &'a [Entry<'a>],
 }
 
+impl Sealing<'_> {
+    /// What stands before the next block: its last three ids, its last two event hashes.
+    pub fn edge_behind(&self) -> [Digest; 5] {
+        let ids = self.entries.iter().map(|entry| &entry.id);
+        let hashes = self.entries.iter().map(|entry| &entry.hash);
+        let [third, second, first] = last(self.ids_before.iter().chain(ids));
+        let [hash2, hash1] = last(self.hashes_before.iter().chain(hashes));
+        [third, second, first, hash2, hash1]
+    }
+}
+
+fn last<'a, const N: usize>(digests: impl DoubleEndedIterator<Item = &'a Digest>) -> [Digest; N] {
+    let mut last = [[0; 32]; N];
+    last.iter_mut()
+        .rev()
+        .zip(digests.rev())
+        .for_each(|(to, from)| *to = *from);
+    last
+}
+
 /// Why a run cannot be sealed or packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
