@@ -2,6 +2,7 @@ defmodule EventSeal.ChainTest do
   use ExUnit.Case, async: true
   doctest EventSeal.Chain
 
+  alias EventSeal.Chain.Run
   alias EventSeal.{Chain, Error, Event, Verdict}
 
   for suite <- [:sha256, :blake3] do
@@ -90,6 +91,70 @@ defmodule EventSeal.ChainTest do
     assert {:error, %Error{reason: :invalid}} = Chain.settle(chain, frames(:sha256, 4..4))
   end
 
+  test "what settles at once is what packing and settling make, in runs" do
+    for suite <- [:sha256, :blake3], total <- [1, 3, 6, 7, 40] do
+      {:ok, empty} = Chain.open("patient/1", suite: suite, created_at: 0, nonce: <<7::128>>)
+      {:ok, chain, entries} = Chain.settle(empty, frames(suite, 1..total))
+      drafts = for n <- 1..total, do: draft(n, "vital")
+      {:ok, [{at_once, runs}, {^empty, []}]} = Chain.settle_drafts([{empty, drafts}, {empty, []}])
+
+      assert Enum.flat_map(runs, &Run.entries/1) == entries
+      assert Enum.flat_map(runs, &Run.euids/1) == for(n <- 1..total, do: {<<n::128>>, n})
+      assert Enum.map(runs, & &1.count) == if(total > 6, do: [total - 3, 1, 1, 1], else: List.duplicate(1, total))
+
+      assert Enum.map(runs, &Run.bytes/1) ==
+               Enum.map(runs, fn run -> run |> Run.entries() |> Enum.map(&size/1) |> Enum.sum() end)
+
+      assert %{at_once | open: []} == %{chain | open: []}
+      assert {:ok, ^at_once} = Chain.restore(empty.genesis, nil, nil, runs)
+      assert {:ok, tail} = Chain.tail(chain, nil)
+      assert {:ok, ^tail} = Chain.tail(at_once, nil)
+    end
+  end
+
+  test "a run's record that is cut short, or says other sizes, is corrupt" do
+    {:ok, chain} = Chain.open("patient/1", created_at: 0)
+
+    {:ok, [{chain, [%{record: record, bodies: bodies} | _]}]} =
+      Chain.settle_drafts([{chain, for(n <- 1..9, do: draft(n, "vital"))}])
+
+    wrong = for size <- 0..(byte_size(record) - 1), do: {binary_part(record, 0, size), bodies}
+    <<front::binary-13, units, rest::binary>> = record
+
+    wrong = [
+      {<<front::binary, units + 1, rest::binary>>, bodies},
+      {record, bodies <> <<0>>},
+      {record <> <<0>>, bodies} | wrong
+    ]
+
+    for {record, bodies} <- wrong do
+      assert_raise Error, fn -> record |> Run.new(bodies) |> Run.entries() end
+    end
+
+    for {<<_::binary-77, _::binary>> = record, bodies} <- wrong do
+      assert {:error, %Error{}} =
+               Chain.restore(chain.genesis, nil, nil, [%Run{n: 1, count: 6, record: record, bodies: bodies}])
+    end
+  end
+
+  test "a block cuts a run, but none that has to stay whole" do
+    {:ok, chain} = Chain.open("patient/1", created_at: 0)
+    {:ok, [{chain, _}]} = Chain.settle_drafts([{chain, for(n <- 1..30, do: draft(n, "vital"))}])
+    {:ok, first, cut} = Chain.seal(chain, sealed_at: 50, max_events: 10)
+    assert {10, [1, 1, 1, 17]} = {cut.fixed, Enum.map(cut.open, & &1.count)}
+    {cut, blocks} = seal_all(cut, 10)
+    {:ok, tail} = Chain.tail(cut, List.last(blocks))
+    assert Verdict.ok?(Chain.verify([first | blocks] ++ [tail], bodies: true))
+    assert {:ok, ^cut} = Chain.restore(cut.genesis, List.last(blocks), cut.when_max, Enum.reverse(cut.open))
+
+    {:ok, _block, whole} = Chain.seal(chain, sealed_at: 50, max_events: 10, whole: 30)
+    assert {27, [1, 1, 1]} = {whole.fixed, Enum.map(whole.open, & &1.count)}
+    {:ok, _block, one} = Chain.seal(chain, sealed_at: 50, max_bytes: 1)
+    assert one.fixed == 1
+  end
+
+  defp size(entry), do: byte_size(entry.frame) + byte_size(entry.body)
+
   defp flow(suite, total) do
     {:ok, chain} = Chain.open("patient/1", suite: suite, created_at: 0, nonce: <<7::128>>)
     {:ok, chain, _} = Chain.settle(chain, frames(suite, 1..total//1))
@@ -97,16 +162,15 @@ defmodule EventSeal.ChainTest do
   end
 
   defp frames(suite, range, kind \\ "vital") do
-    drafts =
-      for n <- range do
-        {:ok, draft} =
-          Event.draft(%{when: rem(n * 5, 7), kind: kind, who: "nurse", body: body(n)}, euid: <<n::128>>, library: true)
-
-        Chain.stamp(draft, recorded_at: n, salt: <<n::128>>)
-      end
-
-    {:ok, frames} = Chain.frames(suite, drafts)
+    {:ok, frames} = Chain.frames(suite, for(n <- range, do: draft(n, kind)))
     frames
+  end
+
+  defp draft(n, kind) do
+    {:ok, draft} =
+      Event.draft(%{when: rem(n * 5, 7), kind: kind, who: "nurse", body: body(n)}, euid: <<n::128>>, library: true)
+
+    Chain.stamp(draft, recorded_at: n, salt: <<n::128>>)
   end
 
   defp body(n), do: String.duplicate("b", n * 31)

@@ -7,12 +7,18 @@ defmodule EventSeal.FlowModelTest do
   @runs 150
 
   # A store in memory ends with its tree; only its writers can be killed.
-  for {store, skipped} <- [{Store.Disk, []}, {Store.Memory, [:restart]}] do
+  for {store, skipped} <- [{Store.Disk, []}, {Store.Memory, [:restart]}], pool? <- [true, false] do
     @tag :tmp_dir
     @tag timeout: 300_000
-    test "over #{inspect(store)}, whatever is done to flows, they are what the model says", %{tmp_dir: dir} do
+    test "over #{inspect(store)}#{unless pool?, do: " without a pool"}, whatever is done to flows, they are what the model says",
+         %{tmp_dir: dir} do
+      commands =
+        if unquote(pool?),
+          do: :proper_statem.commands(FlowModel),
+          else: :proper_statem.commands(FlowModel, FlowModel.without_pool())
+
       property =
-        :proper.forall(:proper_statem.more_commands(3, :proper_statem.commands(FlowModel)), fn commands ->
+        :proper.forall(:proper_statem.more_commands(3, commands), fn commands ->
           commands |> Enum.reject(&skipped?(&1, unquote(skipped))) |> holds?(unquote(store), dir)
         end)
 
@@ -27,6 +33,7 @@ defmodule EventSeal.FlowModelTest do
   end
 
   defp skipped?({:set, _, {:call, _, command, _}}, skipped), do: command in skipped
+  defp skipped?({:init, _state}, _skipped), do: false
 
   defp holds?(commands, store, dir) do
     run(commands, store, dir) == :ok
@@ -36,7 +43,8 @@ defmodule EventSeal.FlowModelTest do
 
   defp run(commands, store, dir) do
     clock = ManualClock.start!()
-    begin(store, dir, clock)
+    opts = if match?([{:init, _} | _], commands), do: FlowModel.opts_without_pool(), else: FlowModel.opts()
+    begin(store, dir, clock, opts)
 
     try do
       with :ok <- FlowModel.run(commands) do
@@ -48,10 +56,10 @@ defmodule EventSeal.FlowModelTest do
     end
   end
 
-  defp begin(store, dir, clock) do
+  defp begin(store, dir, clock, opts) do
     dir = Path.join(dir, "#{System.unique_integer([:positive])}")
     store = if store == Store.Disk, do: {store, dir: dir}, else: store
-    opts = [store: store, clock: clock] ++ FlowModel.opts()
+    opts = [store: store, clock: clock] ++ opts
     :persistent_term.put(FlowModel, %{clock: clock, opts: opts})
     FlowModel.start()
   end

@@ -109,6 +109,7 @@ defmodule EventSeal.NativeBoundaryTest do
     {:ok, header} = Chain.header(block)
     {:ok, {_, _, _, digest, links}} = Native.read_genesis(header.genesis)
     {:ok, [frame | _]} = Chain.frames(:sha256, drafts(1))
+    run = {<<2, 1::64, 1::256, 1::256, elem(frame, 0)::binary>>, elem(frame, 1)}
     pool = Native.pool(1, nil)
 
     [
@@ -116,13 +117,15 @@ defmodule EventSeal.NativeBoundaryTest do
       read_genesis: [header.genesis],
       frames: [:sha256, drafts(3), 10],
       settle: [[{links, [elem(frame, 0)], false}], 1],
-      restore: [header.genesis, nil, nil, [{elem(frame, 0), digest, digest, elem(frame, 1)}]],
+      settle_drafts: [[{links, drafts(9)}], 10],
+      restore: [header.genesis, nil, nil, [run]],
       seal: [
         header.genesis,
         {0, 1, 1, 10, digest, false},
-        {String.duplicate(digest, 5), String.duplicate(<<1::256>>, 3)},
+        {digest, String.duplicate(digest, 5)},
         digest,
-        [{elem(frame, 0), digest, elem(frame, 1)}],
+        List.duplicate(run, 4),
+        {10, 1000, 0},
         1
       ],
       verify: [pool, [{"patient/1", [{:binary, block}], nil, {1, 1, true}, false, false}], {true, 10}, nil, make_ref()],

@@ -197,7 +197,7 @@ defmodule EventSeal.VerifierTest do
     {:ok, frames} = Chain.frames(:sha256, drafts)
     {:ok, chain, _} = Chain.settle(chain, frames)
     {chain, blocks} = seal(chain, size, [])
-    {chain, blocks, Enum.reverse(chain.open)}
+    {chain, blocks, chain.open |> Enum.reverse() |> Enum.flat_map(&Chain.Run.entries/1)}
   end
 
   defp seal(chain, size, blocks) do

@@ -13,24 +13,29 @@ defmodule EventSeal.FlowModel do
   @writers 2
   @flows ["a", "b"]
 
-  defstruct flows: %{}, now: 0, amended: 0
+  defstruct flows: %{}, now: 0, amended: 0, window: @window
 
   @flow %{pool: [], settled: [], spent: [], closed: false, fixed: 0}
 
   def name, do: @name
   def opts, do: [name: @name, pool_window: @window, writers: @writers, block: [max_age: :infinity, max_events: 1000]]
 
+  @doc "The flows of a store without a pool, whose blocks are small: what comes together settles at once, together."
+  def without_pool, do: %__MODULE__{window: 0}
+  def opts_without_pool, do: Keyword.merge(opts(), pool_window: 0, block: [max_age: :infinity, max_events: 10])
+
   @impl true
   def initial_state, do: %__MODULE__{}
 
   @impl true
-  def command(_state) do
+  def command(state) do
     flow = oneof(@flows)
     euid = integer(1, 9)
+    many = if state.window == 0, do: vector(20, {oneof(@flows), integer(11, 400), 1}), else: items(3)
 
     frequency([
       {10, {:call, __MODULE__, :append, [flow, euid, integer(1, 2), oneof([nil, nil, nil, integer(0, 3)])]}},
-      {3, {:call, __MODULE__, :append_many, [vector(3, {oneof(@flows), integer(1, 9), integer(1, 2)})]}},
+      {3, {:call, __MODULE__, :append_many, [many]}},
       {4, {:call, __MODULE__, :amend, [flow, euid, integer(1, 2), oneof([nil, 0, 1])]}},
       {3, {:call, __MODULE__, :retract, [flow, euid, oneof([nil, nil, 0])]}},
       {2, {:call, __MODULE__, :settle, [flow]}},
@@ -42,6 +47,8 @@ defmodule EventSeal.FlowModel do
     ])
   end
 
+  defp items(count), do: vector(count, {oneof(@flows), integer(1, 9), integer(1, 2)})
+
   @impl true
   def precondition(_state, _call), do: true
 
@@ -52,8 +59,11 @@ defmodule EventSeal.FlowModel do
   def postcondition(_state, _call, _result), do: true
 
   @doc "Runs the commands; `:ok`, or the first that did not do what was foretold. Without PropEr, which hides exceptions."
-  def run(commands) do
-    Enum.reduce_while(commands, initial_state(), fn {:set, _, {:call, _, command, arguments}}, state ->
+  def run([{:init, state} | commands]), do: run(commands, state)
+  def run(commands), do: run(commands, initial_state())
+
+  defp run(commands, state) do
+    Enum.reduce_while(commands, state, fn {:set, _, {:call, _, command, arguments}}, state ->
       {expected, next} = step(state, command, arguments)
       result = perform(@name, command, arguments)
 
@@ -133,8 +143,8 @@ defmodule EventSeal.FlowModel do
 
   @doc "What a command is answered, and the state after it."
   def step(state, :append, [flow, euid, body, expect]) do
-    case appended(at(state, flow), euid, body, expect, state.now) do
-      {:ok, changed} -> {:ok, put(state, flow, changed)}
+    case appended(at(state, flow), euid, body, expect, state) do
+      {:ok, changed} -> {:ok, put(state, flow, changed |> settle_due(state.now) |> sealed(state))}
       error -> {error, state}
     end
   end
@@ -222,7 +232,15 @@ defmodule EventSeal.FlowModel do
     end
   end
 
-  defp appended(flow, euid, body, expect, now) do
+  # Without a pool blocks of ten are sealed as soon as they are full.
+  defp sealed(flow, %{window: 0}) do
+    known = length(flow.settled) - flow.fixed - 3
+    %{flow | fixed: flow.fixed + if(known < 10, do: 0, else: known - rem(known, 10))}
+  end
+
+  defp sealed(flow, _state), do: flow
+
+  defp appended(flow, euid, body, expect, %{now: now, window: window}) do
     body = body(body)
 
     case known(flow, euid) do
@@ -231,7 +249,7 @@ defmodule EventSeal.FlowModel do
       :retracted -> :retracted
       nil when flow.closed -> :closed
       nil when expect not in [nil, length(flow.pool) + length(flow.settled)] -> :count
-      nil -> {:ok, %{flow | pool: flow.pool ++ [{euid, body, now + @window, 0}]}}
+      nil -> {:ok, %{flow | pool: flow.pool ++ [{euid, body, now + window, 0}]}}
     end
     |> then(fn
       {:ok, ^flow} when flow == @flow -> {:ok, flow}

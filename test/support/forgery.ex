@@ -60,7 +60,8 @@ defmodule EventSeal.Forgery do
     {chain, later, [block | blocks]}
   end
 
-  defp close(chain, blocks, [], _cut), do: {chain, Enum.reverse(blocks), Enum.reverse(chain.open)}
+  defp close(chain, blocks, [], _cut),
+    do: {chain, Enum.reverse(blocks), chain.open |> Enum.reverse() |> Enum.flat_map(&Chain.Run.entries/1)}
 
   defp close(chain, blocks, [frame], {_count, opts}) do
     {:ok, _entries, block, chain} = Chain.close(chain, frame, opts)

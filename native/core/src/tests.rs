@@ -7,6 +7,7 @@ mod ledger;
 pub mod log;
 pub mod proof;
 mod properties;
+mod runs;
 mod settling;
 mod tampering;
 mod vectors;
