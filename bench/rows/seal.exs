@@ -1,7 +1,7 @@
 defmodule Bench.Rows.Seal do
   @moduledoc false
-  # Sealing through the NIF, from drafts to packed blocks, on one core: salted commitments and frames, then positions, event
-  # hashes, provisional ids and ids, then roots, headers and blocks. The row is all of it; its parts stand beside it.
+  # Sealing through the NIF, from drafts to packed blocks, on one core: salted commitments, frames, positions, event hashes,
+  # provisional ids and ids (`_settle`), then roots, headers and blocks (`_block`). The row is both.
 
   alias Bench.Samples
   alias EventSeal.{Chain, Event}
@@ -13,7 +13,7 @@ defmodule Bench.Rows.Seal do
   def groups(options) do
     for suite <- [:sha256, :blake3] do
       row = "seal_#{suite}"
-      rows = [row, row <> "_frames", row <> "_settle", row <> "_block"]
+      rows = [row, row <> "_settle", row <> "_block"]
       {rows, fn -> measure(rows, suite, options) end}
     end
   end
@@ -24,32 +24,24 @@ defmodule Bench.Rows.Seal do
     drafts = for n <- 1..each, do: draft(n)
     chains = for flow <- 1..@flows, do: chain(suite, flow)
     keys = Enum.map(rows, &{&1, "event_seal"})
-    Samples.take([{keys, fn -> alone(fn -> seal(suite, chains, drafts) end) end}], options.samples)
+    Samples.take([{keys, fn -> alone(fn -> seal(chains, drafts) end) end}], options.samples)
   end
 
   # In a process of its own, whose heap is as it was at every sample.
   defp alone(fun), do: fun |> Task.async() |> Task.await(:infinity)
 
-  defp seal(suite, chains, drafts) do
+  defp seal(chains, drafts) do
     count = length(chains) * length(drafts)
-    {framed, frames} = Samples.timed(fn -> Enum.map(chains, fn _ -> frames(suite, drafts) end) end)
 
     {linked, settled} =
       Samples.timed(fn ->
-        {:ok, settled} = Chain.settle_many(Enum.zip(chains, frames))
+        {:ok, settled} = Chain.settle_drafts(Enum.map(chains, &{&1, drafts}))
         settled
       end)
 
-    {sealed, blocks} =
-      Samples.timed(fn -> Enum.map(settled, fn {chain, _entries} -> block(chain, length(drafts)) end) end)
-
+    {sealed, blocks} = Samples.timed(fn -> Enum.map(settled, fn {chain, _runs} -> block(chain, length(drafts)) end) end)
     true = Enum.all?(blocks, &is_binary/1)
-    for took <- [framed + linked + sealed, framed, linked, sealed], do: count * 1_000_000 / took
-  end
-
-  defp frames(suite, drafts) do
-    {:ok, frames} = Chain.frames(suite, drafts)
-    frames
+    for took <- [linked + sealed, linked, sealed], do: count * 1_000_000 / took
   end
 
   defp block(chain, count) do
