@@ -1,7 +1,9 @@
 //! `EventSeal.Chain`: genesis, frames, settling, sealing, reading containers.
 
 use crate::list::List;
-use crate::terms::{array, atoms, binary, digests, invalid, malformed, ok, refused, suite, suite_atom};
+use crate::terms::{
+    array, atoms, binary, digests, invalid, joined, malformed, ok, refused, suite, suite_atom,
+};
 use event_seal_core::Malformed;
 use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal};
 use event_seal_core::chain::fresh::{self, Fresh, NotSettled, settle_fresh};
@@ -220,9 +222,9 @@ fn settle_drafts<'a>(env: Env<'a>, flows: List<(Binary<'a>, List<Draft<'a>>)>) -
 
 /// `{record, salted bodies, count}`.
 fn stored<'a>(env: Env<'a>, first: u64, events: &[Unsealed<'_>]) -> Term<'a> {
-    let bodies: Vec<&[u8]> = events.iter().filter_map(|event| event.body).collect();
     let record = binary(env, &run::encode(first, events));
-    (record, binary(env, &bodies.concat()), events.len()).encode(env)
+    let bodies = joined(env, events.iter().filter_map(|event| event.body));
+    (record, bodies, events.len()).encode(env)
 }
 
 #[rustler::nif]
@@ -359,12 +361,7 @@ fn seal_runs<'a>(
     };
     Ok(match seal(&sealing) {
         Ok(block) => {
-            let euids: Vec<u8> = part
-                .sealed
-                .iter()
-                .flat_map(|event| event.euid())
-                .copied()
-                .collect();
+            let euids = joined(env, part.sealed.iter().map(Unsealed::euid));
             let rest = part
                 .rest
                 .as_ref()
@@ -373,14 +370,7 @@ fn seal_runs<'a>(
             let before = binary(env, sealing.edge_behind().as_flattened());
             ok(
                 env,
-                (
-                    binary(env, &block),
-                    before,
-                    binary(env, &euids),
-                    when_max,
-                    entries.len(),
-                    rest,
-                ),
+                (binary(env, &block), before, euids, when_max, entries.len(), rest),
             )
         }
         Err(fault) => not_sealed(env, &fault),

@@ -20,6 +20,18 @@ pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     NewBinary::from_slice(env, bytes).into()
 }
 
+/// Parts, one after the other, as one binary.
+pub fn joined<'a, 'b>(env: Env<'a>, parts: impl Iterator<Item = &'b [u8]> + Clone) -> Term<'a> {
+    let mut binary = NewBinary::new(env, parts.clone().map(<[u8]>::len).sum());
+    let mut left = binary.as_mut_slice();
+    for part in parts {
+        let (own, rest) = left.split_at_mut(part.len());
+        own.copy_from_slice(part);
+        left = rest;
+    }
+    binary.into()
+}
+
 /// A suite by its atom.
 pub fn suite(atom: Atom) -> NifResult<Suite> {
     if atom == atoms::sha256() {
