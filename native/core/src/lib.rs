@@ -28,6 +28,7 @@ pub mod log;
 pub mod merkle;
 pub mod note;
 pub mod proof;
+pub mod receipt;
 #[cfg(test)]
 mod reference;
 pub mod suite;

@@ -80,7 +80,7 @@ impl<'a> Signature<'a> {
     }
 
     /// Reads a line without its line feed.
-    fn parse(line: &'a str) -> Option<Signature<'a>> {
+    pub(crate) fn parse(line: &'a str) -> Option<Signature<'a>> {
         let (name, bytes) = line.strip_prefix(DASH)?.split_once(' ')?;
         let bytes = from_base64(bytes)?;
         let (id, bytes) = bytes.split_first_chunk::<4>()?;

@@ -3,20 +3,21 @@ use super::{Checkpoint, TIME_MAX, cosigned};
 use crate::note::{Note, Purpose, Signature, VerifierKey};
 use crate::wire::Malformed;
 
-/// The keys of logs, those of witnesses, and how many witnesses must have signed.
+/// The keys of logs, those of witnesses, how many witnesses must have signed, and the keys of receipts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     logs: Vec<VerifierKey>,
     witnesses: Vec<VerifierKey>,
+    receipts: Vec<VerifierKey>,
     quorum: usize,
 }
 
 /// Why keys make no policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyError {
-    /// No key of a log.
+    /// No key of a log; or no key at all, where receipts alone are to be verified.
     Logs,
-    /// A witness's key among the logs', or the other way round.
+    /// A key among those of another purpose.
     Purpose,
     /// One public key stands there twice, under whatever name and purpose.
     Shared,
@@ -78,27 +79,63 @@ impl Policy {
         witnesses: Vec<VerifierKey>,
         quorum: usize,
     ) -> Result<Policy, PolicyError> {
-        let is_for = |keys: &[VerifierKey], purpose| keys.iter().all(|key| key.purpose() == purpose);
         if logs.is_empty() {
             return Err(PolicyError::Logs);
         }
-        if !is_for(&logs, Purpose::Log) || !is_for(&witnesses, Purpose::Witness) {
-            return Err(PolicyError::Purpose);
-        }
-        if quorum > witnesses.len() {
-            return Err(PolicyError::Quorum);
-        }
-        let mut publics: Vec<&[u8; 32]> = logs.iter().chain(&witnesses).map(VerifierKey::public).collect();
-        publics.sort_unstable();
-        publics.dedup();
-        if publics.len() < logs.len() + witnesses.len() {
-            return Err(PolicyError::Shared);
-        }
-        Ok(Policy {
+        let receipts = Vec::new();
+        Policy {
             logs,
             witnesses,
+            receipts,
             quorum,
-        })
+        }
+        .checked()
+    }
+
+    /// Of receipts alone: no checkpoint is believed.
+    pub fn of_receipts(receipts: Vec<VerifierKey>) -> Result<Policy, PolicyError> {
+        if receipts.is_empty() {
+            return Err(PolicyError::Logs);
+        }
+        Policy {
+            logs: Vec::new(),
+            witnesses: Vec::new(),
+            receipts,
+            quorum: 0,
+        }
+        .checked()
+    }
+
+    /// The same, and a receipt is to be signed by one of these.
+    pub fn with_receipts(self, receipts: Vec<VerifierKey>) -> Result<Policy, PolicyError> {
+        Policy { receipts, ..self }.checked()
+    }
+
+    /// The keys of receipts.
+    pub fn receipts(&self) -> &[VerifierKey] {
+        &self.receipts
+    }
+
+    fn checked(self) -> Result<Policy, PolicyError> {
+        let is_for = |keys: &[VerifierKey], purpose| keys.iter().all(|key| key.purpose() == purpose);
+        if !is_for(&self.logs, Purpose::Log)
+            || !is_for(&self.witnesses, Purpose::Witness)
+            || !is_for(&self.receipts, Purpose::Receipts)
+        {
+            return Err(PolicyError::Purpose);
+        }
+        if self.quorum > self.witnesses.len() {
+            return Err(PolicyError::Quorum);
+        }
+        let keys = self.logs.iter().chain(&self.witnesses).chain(&self.receipts);
+        let mut publics: Vec<&[u8; 32]> = keys.map(VerifierKey::public).collect();
+        let count = publics.len();
+        publics.sort_unstable();
+        publics.dedup();
+        if publics.len() < count {
+            return Err(PolicyError::Shared);
+        }
+        Ok(self)
     }
 
     /// Reads a checkpoint and verifies what it bears. Lines of keys that the policy does not know are left aside.
@@ -162,5 +199,6 @@ fn time_signed(key: &VerifierKey, text: &str, line: &Signature<'_>) -> Option<u6
             let holds = time <= TIME_MAX && key.verifies(&cosigned(text, time), signature);
             holds.then_some(time)
         }
+        Purpose::Receipts => None,
     }
 }

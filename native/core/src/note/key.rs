@@ -14,23 +14,33 @@ pub const NAME_MAX: usize = 255;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// It signs the checkpoints of a log.
-    Log = 1,
+    Log,
     /// It cosigns them, with a time.
-    Witness = 4,
+    Witness,
+    /// It signs receipts.
+    Receipts,
 }
 
 impl Purpose {
-    /// The signature type of C2SP signed-note.
-    pub fn as_u8(self) -> u8 {
-        self as u8
+    const ALL: [Purpose; 3] = [Purpose::Log, Purpose::Witness, Purpose::Receipts];
+
+    /// The signature type of C2SP signed-note; one that has no byte of its own there has `ff` and a longer name.
+    pub(super) fn kind(self) -> &'static [u8] {
+        match self {
+            Purpose::Log => &[1],
+            Purpose::Witness => &[4],
+            Purpose::Receipts => b"\xffevent-seal/1 receipt",
+        }
     }
 
-    pub(super) fn from_u8(byte: u8) -> Option<Purpose> {
-        match byte {
-            1 => Some(Purpose::Log),
-            4 => Some(Purpose::Witness),
-            _ => None,
+    /// The purpose that these bytes begin with, and the key behind it.
+    pub(super) fn of(bytes: &[u8]) -> Result<(Purpose, &[u8; 32]), KeyError> {
+        if bytes.is_empty() {
+            return Err(KeyError::Format);
         }
+        let after = |purpose: Purpose| Some((purpose, bytes.strip_prefix(purpose.kind())?));
+        let (purpose, key) = Purpose::ALL.into_iter().find_map(after).ok_or(KeyError::Type)?;
+        Ok((purpose, key.try_into().map_err(|_| KeyError::Format)?))
     }
 }
 
@@ -82,9 +92,7 @@ impl VerifierKey {
         let (id, key) = rest.split_once('+').ok_or(KeyError::Format)?;
         let id = from_hex(id).ok_or(KeyError::Format)?;
         let key = from_base64(key).ok_or(KeyError::Format)?;
-        let (kind, public) = key.split_first().ok_or(KeyError::Format)?;
-        let purpose = Purpose::from_u8(*kind).ok_or(KeyError::Type)?;
-        let public = public.try_into().map_err(|_| KeyError::Format)?;
+        let (purpose, public) = Purpose::of(&key)?;
         let key = VerifierKey::new(name, purpose, public)?;
         if key.id == id { Ok(key) } else { Err(KeyError::Id) }
     }
@@ -130,7 +138,7 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[self.purpose.as_u8()], &self.public()[..]].concat();
+        let key = [self.purpose.kind(), self.public()].concat();
         write!(out, "{}+{}+{}", self.name, to_hex(&self.id), to_base64(&key))
     }
 }
@@ -144,7 +152,8 @@ impl fmt::Debug for VerifierKey {
 fn id(name: &str, purpose: Purpose, public: &[u8; 32]) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name);
-    hasher.update([b'\n', purpose.as_u8()]);
+    hasher.update(b"\n");
+    hasher.update(purpose.kind());
     hasher.update(public);
     let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
     [a, b, c, d]
@@ -170,29 +179,33 @@ mod tests {
 
     #[test]
     fn the_text_form_comes_back_and_purpose_changes_the_id() {
-        let (log, witness) = (key(Purpose::Log), key(Purpose::Witness));
-        for key in [&log, &witness] {
+        let keys = Purpose::ALL.map(key);
+        for key in &keys {
             assert_eq!(VerifierKey::parse(&key.to_string()).as_ref(), Ok(key));
         }
+        let [log, witness, receipts] = &keys;
         assert_eq!(log.public(), witness.public());
+        assert_eq!(log.public(), receipts.public());
         assert_ne!(log.id(), witness.id());
+        assert_ne!(log.id(), receipts.id());
+        assert_ne!(witness.id(), receipts.id());
     }
 
     #[test]
     fn every_changed_character_of_the_text_form_is_refused_or_is_another_key() {
-        let key = key(Purpose::Log);
-        let text = key.to_string();
-        for at in 0..text.len() {
-            for byte in 0..0x80 {
-                let mut changed = text.clone().into_bytes();
-                changed[at] = byte;
-                let changed = String::from_utf8(changed).unwrap();
-                assert!(
-                    changed == text || VerifierKey::parse(&changed).is_err(),
-                    "{changed}"
-                );
+        for text in Purpose::ALL.map(|purpose| key(purpose).to_string()) {
+            for at in 0..text.len() {
+                for byte in 0..0x80 {
+                    let mut changed = text.clone().into_bytes();
+                    changed[at] = byte;
+                    let changed = String::from_utf8(changed).unwrap();
+                    assert!(
+                        changed == text || VerifierKey::parse(&changed).is_err(),
+                        "{changed}"
+                    );
+                }
+                assert!(VerifierKey::parse(&text[..at]).is_err());
             }
-            assert!(VerifierKey::parse(&text[..at]).is_err());
         }
     }
 
@@ -217,6 +230,7 @@ mod tests {
         assert_eq!(parse(&of(2, 32)), KeyError::Type);
         assert_eq!(parse(&of(6, 1312)), KeyError::Type);
         assert_eq!(parse(&of(1, 33)), KeyError::Format);
+        assert_eq!(parse(&of(0xff, 32)), KeyError::Type);
         let longest = "n".repeat(NAME_MAX);
         let public = *key(Purpose::Log).public();
         assert!(VerifierKey::new(&longest, Purpose::Log, &public).is_ok());

@@ -32,9 +32,8 @@ impl Signer {
         let (id, key) = rest.split_once('+').ok_or(KeyError::Format)?;
         let id = from_hex(id).ok_or(KeyError::Format)?;
         let key = Zeroizing::new(from_base64(key).ok_or(KeyError::Format)?);
-        let (kind, seed) = key.split_first().ok_or(KeyError::Format)?;
-        let purpose = Purpose::from_u8(*kind).ok_or(KeyError::Type)?;
-        let signer = Signer::new(name, purpose, seed.try_into().map_err(|_| KeyError::Format)?)?;
+        let (purpose, seed) = Purpose::of(&key)?;
+        let signer = Signer::new(name, purpose, seed)?;
         if signer.verifier.id() == id {
             Ok(signer)
         } else {
@@ -44,7 +43,7 @@ impl Signer {
 
     /// The secret key as text: as the verifier key, with `PRIVATE+KEY+` in front, and the seed in the key's place.
     pub fn secret_text(&self) -> Zeroizing<String> {
-        let key = Zeroizing::new([&[self.verifier.purpose().as_u8()], &self.secret.to_bytes()[..]].concat());
+        let key = Zeroizing::new([self.verifier.purpose().kind(), self.secret.as_bytes()].concat());
         let (name, id) = (self.verifier.name(), to_hex(&self.verifier.id()));
         Zeroizing::new(format!(
             "{SECRET}{name}+{id}+{}",
@@ -93,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_text_form_of_a_secret_comes_back_and_nothing_else_is_one() {
-        for purpose in [Purpose::Log, Purpose::Witness] {
+        for purpose in [Purpose::Log, Purpose::Witness, Purpose::Receipts] {
             let signer = Signer::new("clinic.example/log", purpose, &[9; 32]).unwrap();
             let text = signer.secret_text();
             let again = Signer::parse(&text).unwrap();
