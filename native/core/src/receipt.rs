@@ -53,7 +53,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    const ALL: [Standing; 3] = [Standing::Pool, Standing::Settled, Standing::Retracted];
+    pub(crate) const ALL: [Standing; 3] = [Standing::Pool, Standing::Settled, Standing::Retracted];
 
     /// Its name in a receipt.
     pub fn name(self) -> &'static str {

@@ -8,6 +8,7 @@ pub mod log;
 pub mod proof;
 mod properties;
 mod runs;
+mod receipt;
 mod settling;
 mod tampering;
 mod vectors;

@@ -9,6 +9,7 @@ mod list;
 mod lock;
 mod log;
 mod proof;
+mod receipt;
 mod terms;
 mod verify;
 mod watch;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 mod names {
     rustler::atoms! {
         block, tail, erasure, key_change, decision, unknown, log, witness, inclusion, consistency, root, full, chunk,
-        format, name, kind = "type", id, point, purpose, size, logs, shared, quorum, origin, unsigned, signature,
+        receipts, format, name, kind = "type", id, point, purpose, size, logs, shared, quorum, origin, unsigned, signature,
     }
 }
 
@@ -279,11 +279,13 @@ fn purpose(atom: Atom) -> NifResult<Purpose> {
     match atom {
         atom if atom == names::log() => Ok(Purpose::Log),
         atom if atom == names::witness() => Ok(Purpose::Witness),
+        atom if atom == names::receipts() => Ok(Purpose::Receipts),
         _ => Err(rustler::Error::BadArg),
     }
 }
 
-fn key_error(env: Env<'_>, error: KeyError) -> Term<'_> {
+/// Why something is no key.
+pub fn key_error(env: Env<'_>, error: KeyError) -> Term<'_> {
     let reason = match error {
         KeyError::Format => names::format(),
         KeyError::Name => names::name(),
@@ -414,7 +416,8 @@ pub fn refusal<'a>(env: Env<'a>, why: &Refused) -> Term<'a> {
     }
 }
 
-fn policy_error(error: PolicyError) -> Atom {
+/// Why keys make no policy.
+pub fn policy_error(error: PolicyError) -> Atom {
     match error {
         PolicyError::Logs => names::logs(),
         PolicyError::Purpose => names::purpose(),

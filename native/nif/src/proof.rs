@@ -1,6 +1,6 @@
 //! Proofs of events: made, and checked.
 
-use crate::log::{policy, refusal};
+use crate::log::{self, policy};
 use crate::terms::{atoms, binary, digests, malformed, name, ok, refused, suite_atom};
 use event_seal_core::block::Container;
 use event_seal_core::event::{Event, Where};
@@ -59,11 +59,18 @@ fn proof_verify<'a>(
     };
     match verify(text.as_slice(), &policy) {
         Ok(proven) => ok(env, shown(env, &proven)),
-        Err(Refused::Malformed(fault)) => malformed(env, &fault),
-        Err(Refused::Rule(rule)) => (atoms::error(), (names::rule(), name(env, rule))).encode(env),
-        Err(Refused::Checkpoint(why)) => refusal(env, &why),
-        Err(Refused::LogPath) => refused(env, names::path()),
-        Err(Refused::Root) => refused(env, names::root()),
+        Err(why) => refusal(env, &why),
+    }
+}
+
+/// Why a proof proves nothing.
+pub fn refusal<'a>(env: Env<'a>, why: &Refused) -> Term<'a> {
+    match why {
+        Refused::Malformed(fault) => malformed(env, fault),
+        Refused::Rule(rule) => (atoms::error(), (names::rule(), name(env, rule))).encode(env),
+        Refused::Checkpoint(why) => log::refusal(env, why),
+        Refused::LogPath => refused(env, names::path()),
+        Refused::Root => refused(env, names::root()),
     }
 }
 
