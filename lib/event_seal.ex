@@ -66,7 +66,7 @@ defmodule EventSeal do
   @doc "Starts a tree; the options stand above."
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(opts) do
-    opts = Options.check!(opts, :start)
+    opts = Options.start!(opts)
     Supervisor.start_link(__MODULE__, opts, name: opts[:name])
   end
 

@@ -148,12 +148,12 @@ defmodule EventSeal.FlowTest do
   test "an euid that was sealed or spent is known from what was looked up" do
     {:ok, stored} = draft(1)
     stored = stored |> put_elem(2, 77) |> put_elem(3, 2)
-    flow = Flow.begin(Flow.new("p/1"), %{<<1::128>> => stored, <<2::128>> => :spent})
+    flow = Flow.begin(Flow.new("p/1"), %{<<1::128>> => {stored, nil}, <<2::128>> => :spent})
     assert {:same, %{recorded_at: 77, revision: 2}} = append(1).(flow, @ctx)
     assert {:error, %Error{reason: :retracted}} = append(2).(flow, @ctx)
-    conflicting = Flow.begin(Flow.new("p/1"), %{<<1::128>> => put_elem(stored, 9, "other")})
+    conflicting = Flow.begin(Flow.new("p/1"), %{<<1::128>> => {put_elem(stored, 9, "other"), nil}})
     assert {:error, %Error{reason: :conflict}} = append(1).(conflicting, @ctx)
-    erased = Flow.begin(Flow.new("p/1"), %{<<1::128>> => put_elem(stored, 9, nil)})
+    erased = Flow.begin(Flow.new("p/1"), %{<<1::128>> => {put_elem(stored, 9, nil), nil}})
     assert {:same, _} = append(1).(erased, @ctx)
     assert {:error, %Error{reason: :settled}} = amend(1).(flow, @ctx)
   end

@@ -13,22 +13,25 @@ defmodule EventSeal.Batch do
     * `{:settle, flow}` - `{:seal, flow}` - `{:close, flow, draft, expect}` - `{:due, flow}`
   """
 
-  alias EventSeal.{Chain, Error, Event, Flow, Store}
+  alias EventSeal.{Chain, Error, Event, Flow, Record, Store}
+  alias EventSeal.Chain.{Container, Run}
   alias EventSeal.Flow.{Requests, Stages, Stored}
 
   @enforce_keys [:ctx, :flows]
-  defstruct [:ctx, :flows, refused: %{}, replies: [], rest: [], ops: [], random: <<>>]
+  defstruct [:ctx, :flows, refused: %{}, frames: %{}, replies: [], rest: [], ops: [], random: <<>>]
 
   @type request :: {from :: term, body :: tuple}
 
   @typedoc """
-  `flows` are those touched, `refused` those that could not be read, with the error; `replies` are `{from, reply}`, newest
-  first; `rest` the requests that have to come in a later batch.
+  `flows` are those touched, `refused` those that could not be read, with the error; `frames`, where receipts are signed,
+  those of the events that are spoken of; `replies` are `{from, reply}`, newest first; `rest` the requests that have to come
+  in a later batch.
   """
   @type t :: %__MODULE__{
           ctx: map,
           flows: %{optional(String.t()) => Flow.t()},
           refused: %{optional(String.t()) => Error.t()},
+          frames: %{optional({String.t(), binary}) => Record.frame()},
           replies: [{term, term}],
           rest: [request],
           ops: [tuple],
@@ -111,7 +114,8 @@ defmodule EventSeal.Batch do
     heights = for {_euid, heights} when is_list(heights) <- head.found, height <- heights, uniq: true, do: height
 
     with {:ok, events} <- sealed(head, heights, ctx) do
-      {:ok, for(event <- events, is_map_key(head.found, event.euid), into: spent, do: {event.euid, draft(event)})}
+      found = for {event, frame} <- events, is_map_key(head.found, event.euid), do: {event.euid, {draft(event), frame}}
+      {:ok, Enum.into(found, spent)}
     end
   end
 
@@ -119,17 +123,20 @@ defmodule EventSeal.Batch do
 
   defp sealed(head, heights, ctx) do
     with {:ok, pieces} <- Store.blocks(ctx.store, head.flow, {1, head.fixed}) do
-      pieces |> Enum.filter(&(&1.height in heights)) |> Enum.reduce_while({:ok, []}, &read/2)
+      pieces |> Enum.filter(&(&1.height in heights)) |> Enum.reduce_while({:ok, []}, &read(&1, &2, ctx))
     end
   end
 
-  defp read(piece, {:ok, events}) do
+  defp read(piece, {:ok, events}, ctx) do
     with {:ok, block} <- Store.read(piece), {:ok, more} <- Chain.events(block) do
-      {:cont, {:ok, more ++ events}}
+      {:cont, {:ok, Enum.zip(more, frames(block, ctx)) ++ events}}
     else
       {:error, error} -> {:halt, {:error, error}}
     end
   end
+
+  defp frames(block, %{signs: true}), do: for({frame, _hash, _body} <- Container.events(block), do: frame)
+  defp frames(_block, _ctx), do: Stream.cycle([nil])
 
   # As the caller's own fields went in; a body that is not there cannot be compared.
   defp draft(event) do
@@ -163,7 +170,7 @@ defmodule EventSeal.Batch do
 
     case batch.refused do
       %{^id => error} -> {:error, error}
-      _ -> batch.flows |> Map.fetch!(id) |> ask(body, batch) |> put(id, batch)
+      _ -> batch.flows |> Map.fetch!(id) |> ask(body, batch) |> put(id, remember(batch, id, body))
     end
   end
 
@@ -202,6 +209,17 @@ defmodule EventSeal.Batch do
              do: {:ok, %{batch | flows: %{batch.flows | id => flow}, random: left}, {:ok, receipts}}
     end
   end
+  # What a receipt will speak of, if the event is here already: what is retracted is not any more when it is signed.
+  defp remember(%{ctx: %{signs: true}} = batch, id, body) do
+    with [{_flow, <<_::128>> = euid}] <- names(body),
+         <<_::binary>> = frame <- Flow.frame(Map.fetch!(batch.flows, id), euid) do
+      %{batch | frames: Map.put(batch.frames, {id, euid}, frame)}
+    else
+      _ -> batch
+    end
+  end
+
+  defp remember(batch, _id, _body), do: batch
 
   defp ask(flow, {:append, _, draft, expect}, batch), do: Requests.append(flow, draft, expect, random(batch), batch.ctx)
   defp ask(flow, {:close, _, draft, expect}, batch), do: Requests.close(flow, draft, expect, random(batch), batch.ctx)
@@ -232,12 +250,11 @@ defmodule EventSeal.Batch do
     asked = for {_id, flow, _drafts} = asked <- asked(batch), Stages.direct?(flow, batch.ctx), do: asked
 
     with {:ok, settled} <- Chain.settle_drafts(Enum.map(asked, fn {_id, flow, drafts} -> {flow.chain, drafts} end)) do
-      flows =
-        Enum.zip_reduce(asked, settled, batch.flows, fn {id, flow, _drafts}, {chain, runs}, flows ->
-          Map.put(flows, id, Stages.taken(flow, chain, runs, batch.ctx))
-        end)
-
-      {:ok, %{batch | flows: flows}}
+      {:ok,
+       Enum.zip_reduce(asked, settled, batch, fn {id, flow, _drafts}, {chain, runs}, batch ->
+         batch = %{batch | flows: %{batch.flows | id => Stages.taken(flow, chain, runs, batch.ctx)}}
+         spoken_of(batch, id, runs)
+       end)}
     end
   end
 
@@ -263,8 +280,19 @@ defmodule EventSeal.Batch do
 
   defp framed([{id, flow, drafts} | asked], frames, batch) do
     {own, frames} = Enum.split(frames, length(drafts))
-    framed(asked, frames, %{batch | flows: Map.put(batch.flows, id, Stages.framed(flow, own, batch.ctx))})
+    batch = %{batch | flows: Map.put(batch.flows, id, Stages.framed(flow, own, batch.ctx))}
+    framed(asked, frames, spoken_of(batch, id, own))
   end
+
+  defp spoken_of(%{ctx: %{signs: true}} = batch, id, made) do
+    frames = Enum.flat_map(made, &frames_of/1)
+    %{batch | frames: for(frame <- frames, into: batch.frames, do: {{id, Record.euid(frame)}, frame})}
+  end
+
+  defp spoken_of(batch, _id, _made), do: batch
+
+  defp frames_of({frame, _body}), do: [frame]
+  defp frames_of(%Run{} = run), do: for(entry <- Run.entries(run), do: entry.frame)
 
   defp settle(batch) do
     {ready, flows} = Enum.reduce(batch.flows, {[], batch.flows}, &ready(&1, &2, batch.ctx))

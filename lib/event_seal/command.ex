@@ -112,12 +112,19 @@ defmodule EventSeal.Command do
     end
   end
 
-  @doc "`--name NAME --out FILE [--witness]`: see `EventSeal.Signer.File`."
+  @doc "`--name NAME --out FILE [--witness | --receipts]`: see `EventSeal.Signer.File`."
   @spec keygen([String.t()]) :: status
   def keygen(args) do
-    run("keygen --name NAME --out FILE [--witness]", args, [name: :string, out: :string, witness: :boolean], fn
+    switches = [name: :string, out: :string, witness: :boolean, receipts: :boolean]
+
+    run("keygen --name NAME --out FILE [--witness | --receipts]", args, switches, fn
+      %{witness: true, receipts: true}, _files ->
+        :usage
+
       %{name: name, out: out} = opts, [] ->
-        with {:ok, key} <- Signer.File.generate(out, name, if(opts[:witness], do: :witness, else: :log)) do
+        purpose = Enum.find([:witness, :receipts], :log, &opts[&1])
+
+        with {:ok, key} <- Signer.File.generate(out, name, purpose) do
           Report.key(key, out)
           0
         end

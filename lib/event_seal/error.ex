@@ -25,6 +25,7 @@ defmodule EventSeal.Error do
     * `:foreign` - the folder or file is not EventSeal's, or is of an unknown version
     * `:corrupt` - stored bytes are not what was written
     * `:untrusted` - a signature that is asked for is missing or wrong
+    * `:unsigned` - the event is durable, but its receipt could not be signed
     * `:malformed` - bytes or text given from outside are not of format 1
     * `:cancelled` - the run was cancelled
   """
@@ -48,6 +49,7 @@ defmodule EventSeal.Error do
           | :foreign
           | :corrupt
           | :untrusted
+          | :unsigned
           | :malformed
           | :cancelled
 
@@ -74,6 +76,7 @@ defmodule EventSeal.Error do
     foreign: "not a store or file of this format version",
     corrupt: "stored bytes are not what was written",
     untrusted: "not to be believed",
+    unsigned: "the receipt is not signed",
     malformed: "not of format event-seal/1",
     cancelled: "cancelled"
   }

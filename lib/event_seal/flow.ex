@@ -12,7 +12,7 @@ defmodule EventSeal.Flow do
     5. `due/2`: when something happens by itself
 
   `ctx` is the batch's: `at` (the store's time, µs), `tick` (monotonic, µs), `window` (µs), `block` (`max_events`,
-  `max_bytes`, `max_age` in µs or `:infinity`), `suite`, `epoch`.
+  `max_bytes`, `max_age` in µs or `:infinity`), `suite`, `epoch`; `signs`: whether receipts are signed.
   """
 
   alias EventSeal.{Chain, Event, Record}
@@ -59,8 +59,11 @@ defmodule EventSeal.Flow do
           optional(atom) => term
         }
 
-  @typedoc "What a store knows of an euid that the flow does not hold: spent, or sealed with these fields."
-  @type known :: %{optional(<<_::128>>) => :spent | Event.draft()}
+  @typedoc """
+  What a store knows of an euid that the flow does not hold: spent, or sealed with these fields, and the frame where
+  receipts are signed.
+  """
+  @type known :: %{optional(<<_::128>>) => :spent | {Event.draft(), Record.frame() | nil}}
 
   @typedoc """
   `held` has the unsealed euids: the pooled event, or its position once settled; what settled at once, without a pool, is in
@@ -134,6 +137,23 @@ defmodule EventSeal.Flow do
   @spec unknown(t, [binary]) :: [binary]
   def unknown(%{complete: true}, _euids), do: []
   def unknown(flow, euids), do: Enum.reject(euids, &is_map_key(flow.held, &1))
+
+  @doc "The frame of an event that is accepted already, if it is."
+  @spec frame(t, binary) :: Record.frame() | nil
+  def frame(flow, euid) do
+    case flow.held do
+      %{^euid => {_seq, _tick, _deadline, frame, _body, _generation}} -> frame
+      %{^euid => n} -> settled(flow, n).frame
+      _ -> with {_draft, frame} <- flow.step.known[euid], do: frame, else: (_ -> nil)
+    end
+  end
+
+  @doc "The settled event at a position that no block holds yet."
+  @spec settled(t, pos_integer) :: Chain.Entry.t()
+  def settled(flow, n) do
+    run = Enum.find(flow.chain.open, &(&1.n <= n))
+    run |> Run.entries() |> Enum.at(n - run.n)
+  end
 
   @doc "How many events the batch had settle, or be fixed."
   @spec finished(t) :: non_neg_integer

@@ -158,7 +158,7 @@ defmodule EventSeal.Native do
   @spec log_path(reference, tuple, [{non_neg_integer, [binary]}]) :: result(binary)
   def log_path(_tree, _asked, _chunks), do: not_loaded()
 
-  @spec key_texts(String.t(), :log | :witness, <<_::256>>) :: result({binary, String.t()})
+  @spec key_texts(String.t(), :log | :witness | :receipts, <<_::256>>) :: result({binary, String.t()})
   def key_texts(_name, _purpose, _seed), do: not_loaded()
 
   @spec key_open(binary) :: result({reference, String.t()})
@@ -197,6 +197,27 @@ defmodule EventSeal.Native do
   @spec proof_verify(binary, [String.t()], [String.t()], non_neg_integer) ::
           {:ok, tuple} | {:error, failure | {:rule, atom}}
   def proof_verify(_text, _logs, _witnesses, _quorum), do: not_loaded()
+
+  # Receipts. What is promised of an event: `{suite, genesis, euid, revision, recorded_at, commitment, standing, deadline}`.
+
+  @spec receipts_key(String.t()) :: result(String.t())
+  def receipts_key(_key), do: not_loaded()
+
+  @spec receipts_group([tuple], non_neg_integer) :: result({reference, String.t()})
+  def receipts_group(promised, work) when work < @small, do: receipts_group_here(promised)
+  def receipts_group(promised, _work), do: receipts_group_dirty(promised)
+
+  @spec receipts_signed(reference, String.t(), binary, non_neg_integer) :: result([{tuple, String.t()}])
+  def receipts_signed(group, key, signature, work) when work < @small, do: receipts_signed_here(group, key, signature)
+  def receipts_signed(group, key, signature, _work), do: receipts_signed_dirty(group, key, signature)
+
+  @spec receipt_verify(binary, [String.t()]) :: result({tuple, String.t()})
+  def receipt_verify(_text, _keys), do: not_loaded()
+
+  @spec receipt_kept(binary, binary, [String.t()], {[String.t()], [String.t()], non_neg_integer}) ::
+          {:ok, :kept | :amended | {:broken, atom}}
+          | {:error, failure | {:receipt | :proof, {:error, failure | {:rule, atom}}}}
+  def receipt_kept(_receipt, _proof, _keys, _trusted), do: not_loaded()
 
   # Archives
 
@@ -270,6 +291,14 @@ defmodule EventSeal.Native do
   def events_here(_container), do: not_loaded()
   @doc false
   def events_dirty(_container), do: not_loaded()
+  @doc false
+  def receipts_group_here(_promised), do: not_loaded()
+  @doc false
+  def receipts_group_dirty(_promised), do: not_loaded()
+  @doc false
+  def receipts_signed_here(_group, _key, _signature), do: not_loaded()
+  @doc false
+  def receipts_signed_dirty(_group, _key, _signature), do: not_loaded()
   @doc false
   def interchange_lines_here(_container), do: not_loaded()
   @doc false

@@ -37,6 +37,20 @@ defmodule EventSeal.Options do
     every: [type: :wait, default: 3_600_000, doc: "how often, in ms; `:infinity`: only when asked"]
   ]
 
+  @receipts [
+    signer: [
+      type: :signer,
+      required: true,
+      doc: "who signs them, `{EventSeal.Signer.File, \"receipts.key\"}`: a key for receipts, and for nothing else"
+    ],
+    within: [
+      type: :milliseconds,
+      doc:
+        "how long after an event has settled a checkpoint covers it at the latest, in ms; twice `:every` of " <>
+          "`:checkpoints` unless given"
+    ]
+  ]
+
   @audit [
     file: [type: :path, required: true, doc: "where it notes how far it has come; kept apart from the store's folder"],
     pause: [type: :milliseconds, default: 0, doc: "how long it rests between two passes, in ms"],
@@ -64,6 +78,10 @@ defmodule EventSeal.Options do
       checkpoints: [
         type: {:section, @checkpoints},
         doc: "has checkpoints of the store-wide log signed; none are unless this is given"
+      ],
+      receipts: [
+        type: {:section, @receipts},
+        doc: "has receipts signed (`EventSeal.Receipt`); needs `:checkpoints`; they are plain unless this is given"
       ],
       audit: [type: {:section, @audit}, doc: "has everything verified again and again; see `EventSeal.health/1`"],
       clock: [type: :clock, default: {Clock, nil}, doc: "the clock, `{module, argument}`; see `EventSeal.Clock`"]
@@ -156,6 +174,23 @@ defmodule EventSeal.Options do
   @doc "The options with their defaults, or ArgumentError."
   @spec check!(keyword, schema) :: keyword
   def check!(opts, schema), do: check(opts, Map.fetch!(@schemas, schema), nil)
+
+  @doc "The options of a tree, with what follows from several of them."
+  @spec start!(keyword) :: keyword
+  def start!(opts) do
+    opts = check!(opts, :start)
+    if opts[:receipts], do: put_in(opts[:receipts][:within], within!(opts[:receipts], opts[:checkpoints])), else: opts
+  end
+
+  # Twice: that a checkpoint falls out, or is late, breaks no promise.
+  defp within!(receipts, checkpoints) do
+    case {receipts[:within], checkpoints[:every]} do
+      {_, nil} -> refuse(:receipts, "needs the option :checkpoints")
+      {nil, :infinity} -> refuse(:receipts, "needs its :within where checkpoints are signed only when asked")
+      {nil, every} -> 2 * every
+      {within, _every} -> within
+    end
+  end
 
   @doc "The options of a schema as a Markdown list."
   @spec docs(schema) :: String.t()

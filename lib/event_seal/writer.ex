@@ -9,7 +9,7 @@ defmodule EventSeal.Writer do
   use GenServer
 
   alias EventSeal.{Batch, Error, Flow, Instance, Store, Telemetry}
-  alias EventSeal.Writer.{Agenda, Watches}
+  alias EventSeal.Writer.{Agenda, Promises, Watches}
 
   @batch 4096
   # Most of what a writer makes is binaries that live as long as their events are unsealed. Left to itself the VM collects
@@ -95,12 +95,20 @@ defmodule EventSeal.Writer do
     Process.flag(:sensitive, true)
     instance = Instance.fetch!(name)
 
+    case Promises.open(instance) do
+      {:ok, promises} -> begin(instance, index, promises)
+      {:error, error} -> {:stop, error}
+    end
+  end
+
+  defp begin(instance, index, promises) do
     state = %{
       instance: instance,
       index: index,
       store: instance.store,
       waiting: :counters.new(2, [:write_concurrency]),
       ctx: ctx_of(instance),
+      promises: promises,
       refusal: nil,
       flows: %{},
       asked: [],
@@ -142,6 +150,7 @@ defmodule EventSeal.Writer do
   # The first writer has counted in what all of them take.
   def handle_call({:join, body, others} = request, _from, state) do
     {result, state} = state |> run_all() |> join(body, others, [])
+    {result, state} = signed(result, state)
     {events, bytes} = cost(request)
     Instance.leave(state.waiting, events, bytes)
     answer(state, result)
@@ -237,7 +246,11 @@ defmodule EventSeal.Writer do
   end
 
   defp reply({outcome, state}, batch, requests) do
-    Enum.each(Enum.reverse(batch.replies), fn {from, reply} -> GenServer.reply(from, answered(outcome, reply)) end)
+    {promises, replies} =
+      if outcome == :ok, do: Promises.replies(state.promises, batch), else: {state.promises, batch.replies}
+
+    state = %{state | promises: promises}
+    Enum.each(Enum.reverse(replies), fn {from, reply} -> GenServer.reply(from, answered(outcome, reply)) end)
     done = Enum.drop(requests, -length(batch.rest))
     leave(state, done)
     report(state, batch, done)
@@ -272,7 +285,7 @@ defmodule EventSeal.Writer do
     shielded(fn ->
       with {:ok, batch} <- Batch.run(state.flows, [{:joined, body}], ctx(state)),
            {:ok, receipts} <- joined(batch) do
-        join(state, batch, receipts, others, ops ++ batch.ops)
+        join(state, batch, Promises.pending(state.promises, batch, receipts), others, ops ++ batch.ops)
       else
         {:error, error} -> {{:error, error}, state}
       end
@@ -298,6 +311,14 @@ defmodule EventSeal.Writer do
       error = Error.new(:storage, detail: "a writer stopped; the outcome is not known")
       {{:error, error}, forget(state, Map.keys(batch.flows))}
   end
+
+  # What all of them have committed is signed by the first.
+  defp signed({:ok, receipts}, state) do
+    {promises, receipts} = Promises.sign(state.promises, receipts)
+    {{:ok, receipts}, %{state | promises: promises}}
+  end
+
+  defp signed(refused, state), do: {refused, state}
 
   defp joined(%Batch{replies: [{:joined, result}]}), do: result
   defp joined(%Batch{rest: [_]}), do: {:error, Error.new(:conflict)}
@@ -399,6 +420,7 @@ defmodule EventSeal.Writer do
     %{
       store: instance.store,
       epoch: 1,
+      signs: options[:receipts] != nil,
       suite: options[:suite],
       window: options[:pool_window] * 1000,
       block: %{block | max_age: max_age}

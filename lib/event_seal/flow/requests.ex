@@ -7,7 +7,6 @@ defmodule EventSeal.Flow.Requests do
   """
 
   alias EventSeal.{Chain, Error, Event, Flow, Receipt, Record}
-  alias EventSeal.Chain.Run
 
   @max_revision 65_535
 
@@ -141,7 +140,7 @@ defmodule EventSeal.Flow.Requests do
       _ when is_map_key(step.busy, euid) -> :wait
       _ when is_map_key(flow.spent, euid) -> {:error, Error.new(:retracted)}
       %{^euid => :spent} -> {:error, Error.new(:retracted)}
-      %{^euid => stored} -> compare(flow, draft, stored)
+      %{^euid => {stored, _frame}} -> compare(flow, draft, stored)
       _ -> :new
     end
   end
@@ -162,8 +161,7 @@ defmodule EventSeal.Flow.Requests do
   defp same?(_draft, _stored), do: false
 
   defp settled_draft(flow, n) do
-    run = Enum.find(flow.chain.open, &(&1.n <= n))
-    entry = run |> Run.entries() |> Enum.at(n - run.n)
+    entry = Flow.settled(flow, n)
     Record.draft(entry.frame, entry.body)
   end
 
@@ -177,7 +175,7 @@ defmodule EventSeal.Flow.Requests do
   # A repeated close without a time of its own means the close that stands.
   defp closed_when(flow, draft, ctx) do
     case Map.get(flow.step.known, elem(draft, 0)) do
-      stored when is_tuple(stored) -> elem(stored, 1)
+      {stored, _frame} -> elem(stored, 1)
       _ -> Flow.recorded_at(flow, ctx)
     end
   end

@@ -17,9 +17,10 @@ defmodule EventSeal.Signer.File do
 
   @doc """
   Makes a new key of this name (that of a log is its origin: a host name and a path, as `clinic.example/log`) in a file
-  that must not be there yet. `purpose` is `:log` or `:witness`. Returns the verifier key, to be given to all who verify.
+  that must not be there yet. `purpose` is `:log`, `:witness` or `:receipts`; a key serves no other than its own. Returns
+  the verifier key, to be given to all who verify.
   """
-  @spec generate(Path.t(), String.t(), :log | :witness) :: {:ok, String.t()} | {:error, Error.t()}
+  @spec generate(Path.t(), String.t(), :log | :witness | :receipts) :: {:ok, String.t()} | {:error, Error.t()}
   def generate(path, name, purpose \\ :log) do
     with {:ok, {secret, key}} <- Signer.native(Native.key_texts(name, purpose, :crypto.strong_rand_bytes(32))),
          :ok <- Error.posix(write(path, [secret, ?\n]), path),

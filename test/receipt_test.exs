@@ -1,0 +1,554 @@
+defmodule EventSeal.ReceiptTest do
+  use ExUnit.Case, async: true
+  import ExUnit.CaptureLog
+
+  alias EventSeal.{Error, Event, Instance, ManualClock, Native, Receipt, Signer, Store, TokenSigner}
+
+  @moduletag :tmp_dir
+  @window 300_000
+  @every 3_600_000
+  @within 2 * @every * 1_000
+
+  setup %{tmp_dir: dir} do
+    [log_path, path] = for file <- ~w(log.key receipts.key), do: Path.join(dir, file)
+    {:ok, log_key} = Signer.File.generate(log_path, "clinic.example/log")
+    {:ok, key} = Signer.File.generate(path, "clinic.example/receipts", :receipts)
+    name = :"receipts-#{System.unique_integer([:positive])}"
+    signer = TokenSigner.start!(path)
+    clock = ManualClock.start!()
+    %{name: name, log_path: log_path, path: path, log_key: log_key, key: key, signer: signer, clock: clock}
+  end
+
+  for {label, store} <- [{"Memory", Store.Memory}, {"Disk", Store.Disk}] do
+    describe "over #{label}:" do
+      @describetag store: store
+
+      test "every verb that gives a receipt gives a signed promise", context do
+        %{name: name, clock: clock} = start(context)
+        appended = EventSeal.append!(name, "p/1", vital(1))
+        assert %{standing: :pool, revision: 0} = holds(context, appended)
+        assert appended.deadline == appended.recorded_at + @window * 1_000 + @within
+
+        ManualClock.advance(clock, 10_000)
+        {:ok, amended} = EventSeal.amend(name, "p/1", appended.euid, %{body: "changed"})
+        assert %{standing: :pool, revision: 1} = holds(context, amended)
+        assert {amended.deadline, amended.recorded_at} == {appended.deadline, appended.recorded_at}
+        assert amended.commitment != appended.commitment
+        assert {:ok, %{commitment: commitment}} = EventSeal.event(name, "p/1", appended.euid)
+        assert commitment == amended.commitment
+
+        {:ok, many} = EventSeal.append_many(name, for(n <- 2..4, do: {"p/#{n}", vital(n)}))
+        for receipt <- many, do: assert(%{standing: :pool} = holds(context, receipt))
+        assert many |> Enum.map(& &1.genesis) |> Enum.uniq() |> length() == 3
+
+        {:ok, retracted} = EventSeal.retract(name, "p/2", hd(many).euid)
+        assert %{standing: :retracted} = holds(context, retracted)
+        assert retracted.deadline == appended.recorded_at + 10_000_000
+
+        {:ok, closed} = EventSeal.close(name, "p/1", euid: <<9::128>>)
+        assert %{standing: :settled, deadline: deadline} = holds(context, closed)
+        assert deadline == closed.recorded_at + @within
+        assert {:ok, again} = EventSeal.close(name, "p/1", euid: <<9::128>>)
+        assert %{standing: :settled} = holds(context, again)
+      end
+
+      test "the same event again gets a signed receipt again, in every stage and after a restart", context do
+        %{name: name} = start(context)
+        append = fn n -> EventSeal.append(name, "p/1", vital(n), euid: <<n::128>>) end
+        firsts = for n <- 4..1//-1, do: elem(append.(n), 1)
+
+        again = fn standing ->
+          for first <- firsts do
+            <<n::128>> = first.euid
+            assert {:ok, receipt} = append.(n)
+            assert %{standing: ^standing} = holds(context, receipt)
+            fields = [:flow, :euid, :genesis, :commitment, :recorded_at, :revision]
+            assert Map.take(receipt, fields) == Map.take(first, fields)
+          end
+        end
+
+        again.(:pool)
+        {:ok, 4} = EventSeal.settle(name, "p/1")
+        again.(:settled)
+        {:ok, 1} = EventSeal.seal(name, "p/1")
+        again.(:settled)
+
+        if context.store == Store.Disk do
+          stop_supervised!(name)
+          start(context)
+          again.(:settled)
+        end
+
+        # Late ones are sealed with another flag than they appeared with, and promised as they appeared.
+        {:ok, _} = EventSeal.close(name, "p/1")
+        again.(:settled)
+        {:ok, _} = EventSeal.checkpoint(name)
+
+        for first <- firsts do
+          {:ok, %{n: n, late: late}} = EventSeal.event(name, "p/1", first.euid)
+          assert late == n > 1
+          {:ok, again} = append.(:binary.decode_unsigned(first.euid))
+          {:ok, proof} = EventSeal.prove(name, "p/1", n)
+          for receipt <- [first, again], do: assert({:ok, :kept} = kept(context, receipt, proof))
+        end
+
+        assert {:ok, %{accepted: 5}} = EventSeal.head(name, "p/1")
+      end
+
+      test "one signature covers all that was committed together, whoever asked for it", context do
+        %{name: name, signer: signer} = start(context, writers: 1)
+        TokenSigner.asked(signer)
+        writer = hold(name)
+
+        callers =
+          for n <- 1..24 do
+            Task.async(fn ->
+              case rem(n, 3) do
+                0 -> elem(EventSeal.append_many(name, for(i <- 1..n, do: {"p/#{i}", vital(n)})), 1)
+                _ -> [EventSeal.append!(name, "p/#{n}", vital(n))]
+              end
+            end)
+          end
+
+        release(writer, 24)
+        receipts = callers |> Enum.map(&Task.await/1) |> List.flatten()
+        assert [signed] = TokenSigner.asked(signer)
+        assert length(receipts) == 16 + 3 * 36
+        assert signed =~ "count #{length(receipts)}\n"
+        for receipt <- receipts, do: holds(context, receipt)
+        assert receipts |> Enum.map(&signature/1) |> Enum.uniq() |> length() == 1
+      end
+
+      test "one signature covers an append_many over several writers", context do
+        %{name: name, signer: signer} = start(context, writers: 8)
+        TokenSigner.asked(signer)
+        items = for n <- 1..60, do: {"p/#{n}", vital(n), euid: <<n::128>>}
+        assert {:ok, receipts} = EventSeal.append_many(name, items)
+        assert ["event-seal/1 receipts\ncount 60\n" <> _] = TokenSigner.asked(signer)
+        for {receipt, n} <- Enum.with_index(receipts, 1), do: assert(%{euid: <<^n::128>>} = holds(context, receipt))
+        assert {:ok, again} = EventSeal.append_many(name, items)
+        for receipt <- again, do: holds(context, receipt)
+        assert Enum.map(receipts, & &1.commitment) == Enum.map(again, & &1.commitment)
+      end
+
+      test "what a proof says of a promise: kept, and amended where that was open", context do
+        %{name: name} = start(context)
+        {:ok, first} = EventSeal.append(name, "p/1", vital(1))
+        {:ok, amended} = EventSeal.amend(name, "p/1", first.euid, %{who: "dr/1"})
+        {:ok, gone} = EventSeal.append(name, "p/1", vital(2))
+        {:ok, _} = EventSeal.retract(name, "p/1", gone.euid)
+        {:ok, other} = EventSeal.append(name, "p/1", vital(3))
+        {:ok, closed} = EventSeal.close(name, "p/1")
+        {:ok, _} = EventSeal.checkpoint(name)
+        [one, two, three] = for n <- 1..3, do: elem(EventSeal.prove(name, "p/1", n), 1)
+
+        assert {:ok, :amended} = kept(context, first, one)
+        assert {:ok, :kept} = kept(context, amended, one)
+        assert {:ok, :kept} = kept(context, other, two)
+        assert {:ok, :kept} = kept(context, closed, three)
+        assert {:error, %Error{reason: :invalid, field: :proof}} = kept(context, gone, two)
+        assert {:error, %Error{reason: :invalid, field: :proof}} = kept(context, first, two)
+      end
+    end
+  end
+
+  describe "a promise that was broken is shown by two signatures:" do
+    @describetag store: Store.Disk
+
+    setup context do
+      start(context, pool_window: 0)
+      EventSeal.append!(context.name, "p/1", vital(0))
+      context
+    end
+
+    test "an event was written anew after the store was set back", %{name: name} = context do
+      set_back = copy(context)
+      promised = EventSeal.append!(name, "p/1", %{vital(1) | body: "5 mg"}, euid: <<1::128>>)
+      assert %{standing: :settled} = holds(context, promised)
+      set_back.()
+      EventSeal.append!(name, "p/1", %{vital(1) | body: "50 mg"}, euid: <<1::128>>)
+      assert {:ok, {:broken, :commitment}} = kept(context, promised, proof(name, 2))
+    end
+
+    test "and at another time", %{name: name} = context do
+      set_back = copy(context)
+      promised = EventSeal.append!(name, "p/1", vital(1), euid: <<1::128>>)
+      set_back.()
+      ManualClock.advance(context.clock, 1)
+      EventSeal.append!(name, "p/1", vital(1), euid: <<1::128>>)
+      assert {:ok, {:broken, :recorded_at}} = kept(context, promised, proof(name, 2))
+    end
+
+    test "an event that was retracted came back", %{name: name} = context do
+      stop_supervised!(name)
+      start(context)
+      promised = EventSeal.append!(name, "p/1", vital(1), euid: <<1::128>>)
+      set_back = copy(context)
+      {:ok, retracted} = EventSeal.retract(name, "p/1", <<1::128>>)
+      set_back.()
+      proof = proof(name, 2)
+      assert {:ok, {:broken, :retracted}} = kept(context, retracted, proof)
+      assert {:ok, :kept} = kept(context, promised, proof)
+    end
+  end
+
+  describe "a signer that fails" do
+    @describetag store: Store.Disk
+
+    test "keeps nothing from being durable: the receipt says that it is not signed, and asking again gets one",
+         context do
+      %{name: name, path: path, signer: signer} = start(context)
+      open = EventSeal.append!(name, "p/1", vital(0))
+      TokenSigner.asked(signer)
+
+      log =
+        capture_log(fn ->
+          File.rename!(path, path <> ".out")
+
+          answers = [
+            EventSeal.append(name, "p/1", vital(1), euid: <<1::128>>),
+            EventSeal.append(name, "p/1", vital(1), euid: <<1::128>>),
+            EventSeal.amend(name, "p/1", open.euid, %{body: "changed"}),
+            EventSeal.close(name, "p/1")
+          ]
+
+          for answer <- answers do
+            assert {:ok, %Receipt{text: nil, key: nil, unsigned: %Error{reason: :storage}}} = answer
+          end
+
+          {:ok, many} = EventSeal.append_many(name, for(n <- 2..9, do: {"p/#{n}", vital(n)}))
+          for receipt <- many, do: assert(%{text: nil, unsigned: %Error{reason: :storage}} = receipt)
+          {:ok, unsigned} = EventSeal.retract(name, "p/2", hd(many).euid)
+          assert %{text: nil, unsigned: %Error{}} = unsigned
+        end)
+
+      assert log =~ "cannot sign receipts"
+      refute log =~ "p/1"
+      stop_supervised!(name)
+      File.rename!(path <> ".out", path)
+      start(context)
+
+      # All of it is there, once each.
+      assert [{1, "changed"}, {2, "body 1"}, {3, ""}] =
+               for(event <- EventSeal.stream(name, "p/1"), do: {event.n, event.body})
+
+      assert {:ok, receipt} = EventSeal.append(name, "p/1", vital(1), euid: <<1::128>>)
+      assert %{standing: :settled, unsigned: nil} = holds(context, receipt)
+      assert {:ok, %{accepted: 3, pool: 0}} = EventSeal.head(name, "p/1")
+    end
+
+    test "is spoken of when it begins to fail and when that is over, not each time", context do
+      %{name: name, path: path} = start(context, writers: 1)
+
+      failing =
+        capture_log(fn ->
+          File.rename!(path, path <> ".out")
+          for n <- 1..5, do: assert(%{unsigned: %Error{}} = EventSeal.append!(name, "p/1", vital(n)))
+        end)
+
+      assert failing |> String.split("cannot sign receipts") |> length() == 2
+
+      back =
+        capture_log(fn ->
+          File.rename!(path <> ".out", path)
+          for n <- 6..9, do: holds(context, EventSeal.append!(name, "p/1", vital(n)))
+        end)
+
+      assert back |> String.split("signs receipts again") |> length() == 2
+    end
+
+    test "by whatever it does tells nothing of what it knows, and the writer lives", context do
+      %{name: name, path: path, signer: signer} = start(context, writers: 1)
+      {:ok, other, _} = Signer.File.open(other_key(path))
+      {:ok, writer, _} = Instance.writer(Instance.fetch!(name), 0)
+
+      log =
+        capture_log(fn ->
+          for instead <- [
+                fn _ -> raise "sesame" end,
+                fn _ -> throw("sesame") end,
+                fn _ -> exit({:sesame, "sesame"}) end,
+                fn _ -> "sesame" end,
+                fn _ -> {:ok, "sesame"} end,
+                fn _ -> {:ok, :binary.copy("sesame56", 8)} end,
+                fn message -> Signer.File.sign(other, message) end,
+                fn message -> Signer.File.sign(other, message <> "x") end
+              ] do
+            TokenSigner.instead(signer, instead)
+
+            assert {:ok, %{text: nil, unsigned: %Error{reason: :unsigned} = error}} =
+                     EventSeal.append(name, "p/1", vital(1))
+
+            refute inspect(error) =~ "sesame"
+          end
+        end)
+
+      refute log =~ "sesame"
+      TokenSigner.instead(signer, nil)
+      capture_log(fn -> holds(context, EventSeal.append!(name, "p/1", vital(1))) end)
+      assert {:ok, ^writer, _} = Instance.writer(Instance.fetch!(name), 0)
+      assert {:ok, %{accepted: 9}} = EventSeal.head(name, "p/1")
+    end
+  end
+
+  describe "plain receipts" do
+    @describetag store: Store.Memory
+
+    test "have nothing of a promise, and nobody is asked to sign", context do
+      %{name: name} = start(context, receipts: nil)
+      receipt = EventSeal.append!(name, "p/1", vital(1))
+      empty = [genesis: nil, commitment: nil, standing: nil, deadline: nil, key: nil, text: nil, unsigned: nil]
+      assert receipt |> Map.take(Keyword.keys(empty)) |> Enum.sort() == Enum.sort(empty)
+      assert TokenSigner.asked(context.signer) == []
+    end
+  end
+
+  describe "a receipt's text" do
+    @describetag store: Store.Memory
+
+    setup context do
+      %{receipt: start(context).name |> EventSeal.append!("patient/42", vital(1))}
+    end
+
+    test "names no patient and nobody else, and shows no body", %{receipt: receipt} do
+      for hidden <- ["patient", "42\n", "nurse", "ward", "body", "vital"], do: refute(receipt.text =~ hidden)
+    end
+
+    test "is worth nothing under another key, or changed", context do
+      %{receipt: %{text: text}, key: key, log_key: log_key} = context
+      {:ok, other} = Signer.File.generate(context.path <> "2", "clinic.example/receipts", :receipts)
+      reason = fn text, key -> elem(Receipt.verify(text, key: key), 1).reason end
+      assert {:ok, %Receipt{key: ^key, flow: nil}} = Receipt.verify(text, key: [other, key])
+      assert reason.(text, other) == :untrusted
+      assert reason.(text, log_key) == :invalid
+      assert reason.(text, []) == :invalid
+      assert reason.(text, "none") == :invalid
+      assert reason.(text, [key, key]) == :invalid
+      assert reason.(String.replace(text, "standing pool", "standing settled"), key) == :untrusted
+      assert reason.(String.replace(text, "standing pool", "standing fixed"), key) == :malformed
+      assert reason.("", key) == :malformed
+      assert reason.(<<255>>, key) == :malformed
+
+      for size <- 0..(byte_size(text) - 1),
+          do: assert(reason.(binary_part(text, 0, size), key) in [:malformed, :untrusted])
+    end
+
+    test "and a proof's are both verified before anything is said of them", context do
+      %{name: name, receipt: receipt} = context
+      {:ok, _} = EventSeal.close(name, "patient/42")
+      {:ok, _} = EventSeal.checkpoint(name)
+      {:ok, proof} = EventSeal.prove(name, "patient/42", 1)
+      assert {:ok, :kept} = kept(context, receipt, proof)
+
+      for {changed_receipt, changed_proof, which} <- [
+            {String.replace(receipt.text, "revision 0", "revision 1"), proof, "the receipt"},
+            {"", proof, "the receipt"},
+            {receipt.text, String.replace(proof, "revision 0", "revision 1"), "the proof"},
+            {receipt.text, "", "the proof"}
+          ] do
+        policy = [receipts: context.key, key: context.log_key]
+        assert {:error, %Error{reason: reason, detail: detail}} = Receipt.kept(changed_receipt, changed_proof, policy)
+        assert reason in [:untrusted, :malformed]
+        assert detail =~ which
+      end
+
+      assert {:error, %Error{reason: :invalid}} =
+               Receipt.kept(receipt.text, proof, receipts: context.log_key, key: context.key)
+
+      {:ok, witness} = Signer.File.generate(context.path <> "w", "witness.example/w", :witness)
+      asked = [receipts: context.key, key: context.log_key, witnesses: [witness]]
+      assert {:error, %Error{reason: :untrusted, detail: "the proof" <> _}} = Receipt.kept(receipt.text, proof, asked)
+    end
+  end
+
+  describe "a tree with signed receipts" do
+    @describetag store: Store.Memory
+    @describetag :capture_log
+
+    test "needs checkpoints, and to know within which time they come", context do
+      receipts = [signer: context.signer]
+      opts = [name: context.name, store: Store.Memory]
+
+      assert_raise ArgumentError, ~r/needs the option :checkpoints/, fn ->
+        EventSeal.start_link([receipts: receipts] ++ opts)
+      end
+
+      checkpoints = [signer: {Signer.File, context.log_path}, every: :infinity]
+
+      assert_raise ArgumentError, ~r/needs its :within/, fn ->
+        EventSeal.start_link([receipts: receipts, checkpoints: checkpoints] ++ opts)
+      end
+
+      start(context, every: :infinity, receipts: [within: 5, signer: context.signer])
+      receipt = EventSeal.append!(context.name, "p/1", vital(1))
+      assert receipt.deadline == receipt.recorded_at + (@window + 5) * 1_000
+    end
+
+    test "does not start with a key of another purpose, or with none", context do
+      Process.flag(:trap_exit, true)
+      checkpoints = [signer: {Signer.File, context.log_path}]
+
+      for {path, said} <- [{context.log_path, "receipts"}, {context.path <> ".none", "none"}] do
+        opts = [
+          name: context.name,
+          store: Store.Memory,
+          checkpoints: checkpoints,
+          receipts: [signer: {Signer.File, path}]
+        ]
+
+        assert {:error, reason} = EventSeal.start_link(opts)
+        assert inspect(reason) =~ said
+      end
+
+      opts = [name: context.name, store: Store.Memory, checkpoints: [signer: {Signer.File, context.path}]]
+      {:ok, tree} = EventSeal.start_link(opts)
+      assert {:error, %Error{reason: :invalid, field: :key}} = EventSeal.checkpoint(context.name)
+      Supervisor.stop(tree)
+    end
+
+    test "shows the secret of its key in no state, message or store", context do
+      %{name: name, path: path} =
+        start(context,
+          store: {Store.Disk, dir: Path.join(context.tmp_dir, "s")},
+          receipts: [signer: {Signer.File, context.path}]
+        )
+
+      holds(context, EventSeal.append!(name, "p/1", vital(1)))
+      ["PRIVATE", "KEY", _name, _id, secret] = path |> File.read!() |> String.trim() |> String.split("+", parts: 5)
+      <<"\xffevent-seal/1 receipt", seed::binary-32>> = Base.decode64!(secret)
+      {:ok, writer, _} = Instance.writer(Instance.fetch!(name), Instance.owner(Instance.fetch!(name), "p/1"))
+
+      log =
+        capture_log(fn ->
+          send(writer, {:"$gen_call", {self(), make_ref()}, {:append, "p/1", {"no draft"}, nil}})
+          ref = Process.monitor(writer)
+          assert_receive {:DOWN, ^ref, _, _, reason}
+          refute inspect(reason, limit: :infinity) =~ secret
+          Logger.flush()
+        end)
+
+      writer = wait_for_writer(name)
+      state = :sys.get_state(writer)
+      shown = log <> inspect({state, :sys.get_status(writer), Process.info(writer)}, limit: :infinity)
+      for hidden <- [secret, inspect(seed), inspect(seed, base: :hex)], do: refute(shown =~ hidden)
+      refute :binary.match(:erlang.term_to_binary(state.promises), [seed, secret]) != :nomatch
+
+      for file <- Path.wildcard(Path.join(context.tmp_dir, "s/**")), File.regular?(file) do
+        refute :binary.match(File.read!(file), [seed, secret]) != :nomatch
+      end
+    end
+  end
+
+  test "promises are of frames, and of nothing else" do
+    {:ok, {_, frame}} = frame()
+    promised = {:sha256, <<1::256>>, frame, :pool, 9_007_199_254_740_991}
+    assert {:ok, {group, text}} = Native.receipts_group([promised], 1)
+    assert {:error, {:refused, :signature}} = Native.receipts_signed(group, receipts_key(), <<0::512>>, 1)
+    assert text =~ "count 1\n"
+    for work <- [1, 1_000_000], do: assert({:ok, {_, ^text}} = Native.receipts_group([promised], work))
+    assert {:error, {:malformed, _, _}} = Native.receipts_group([put_elem(promised, 2, "frame")], 1)
+    assert {:error, {:malformed, _, "deadline"}} = Native.receipts_group([put_elem(promised, 4, -1)], 1)
+    assert_raise ArgumentError, fn -> Native.receipts_group([], 1) end
+  end
+
+  defp start(context, opts \\ []) do
+    {every, opts} = Keyword.pop(opts, :every, @every)
+
+    tree =
+      Keyword.merge(
+        [
+          name: context.name,
+          store: store(context),
+          clock: context.clock,
+          pool_window: @window,
+          checkpoints: [signer: {Signer.File, context.log_path}, every: every],
+          receipts: [signer: context.signer]
+        ],
+        opts
+      )
+
+    start_supervised!({EventSeal, Enum.reject(tree, &match?({_, nil}, &1))}, id: context.name)
+    context
+  end
+
+  defp store(%{store: Store.Disk, tmp_dir: dir}), do: {Store.Disk, dir: Path.join(dir, "store")}
+  defp store(_context), do: {Store.Memory, []}
+
+  defp vital(n), do: %{when: n, where: {:place, "ward/7"}, who: "nurse/7", kind: "vital", body: "body #{n}"}
+
+  # The receipt's text holds under the key, and says what the receipt says.
+  defp holds(%{key: key}, receipt) do
+    assert {:ok, read} = Receipt.verify(receipt.text, key: key)
+    assert %{read | flow: receipt.flow} == receipt
+    assert receipt.unsigned == nil
+    receipt
+  end
+
+  defp kept(context, receipt, proof), do: Receipt.kept(receipt.text, proof, receipts: context.key, key: context.log_key)
+
+  defp signature(receipt), do: receipt.text |> String.split("\n") |> Enum.at(-2)
+
+  defp proof(name, n) do
+    {:ok, _} = EventSeal.close(name, "p/1")
+    {:ok, _} = EventSeal.checkpoint(name)
+    {:ok, proof} = EventSeal.prove(name, "p/1", n)
+    proof
+  end
+
+  # What sets the store back to how it is now.
+  defp copy(%{tmp_dir: dir, name: name} = context) do
+    window = Instance.fetch!(name).options[:pool_window]
+    [store, kept] = for folder <- ~w(store kept), do: Path.join(dir, folder)
+    stop_supervised!(name)
+    File.cp_r!(store, kept)
+    start(context, pool_window: window)
+
+    fn ->
+      stop_supervised!(name)
+      File.rm_rf!(store)
+      File.cp_r!(kept, store)
+      start(context, pool_window: window)
+    end
+  end
+
+  # The only writer takes nothing, until so many requests wait: then all of them together.
+  defp hold(name) do
+    {:ok, writer, _} = Instance.writer(Instance.fetch!(name), 0)
+    :sys.suspend(writer)
+    writer
+  end
+
+  defp release(writer, waiting) do
+    case Process.info(writer, :message_queue_len) do
+      {_, ^waiting} -> :sys.resume(writer)
+      _ -> Process.sleep(1) && release(writer, waiting)
+    end
+  end
+
+  defp wait_for_writer(name, tries \\ 500) do
+    instance = Instance.fetch!(name)
+
+    with {:ok, pid, _} <- Instance.writer(instance, Instance.owner(instance, "p/1")), true <- Process.alive?(pid) do
+      pid
+    else
+      _ when tries > 0 -> Process.sleep(10) && wait_for_writer(name, tries - 1)
+    end
+  end
+
+  defp other_key(path) do
+    {:ok, _} = Signer.File.generate(path <> ".other", "clinic.example/receipts", :receipts)
+    path <> ".other"
+  end
+
+  defp receipts_key do
+    {:ok, {_secret, key}} = Native.key_texts("clinic.example/receipts", :receipts, <<1::256>>)
+    key
+  end
+
+  defp frame do
+    {:ok, draft} = Event.draft(%{when: 0, kind: "vital"})
+    draft = EventSeal.Chain.stamp(draft, euid: <<1::128>>, recorded_at: 0, salt: <<0::128>>)
+    {:ok, [{frame, _body}]} = EventSeal.Chain.frames(:sha256, [draft])
+    {:ok, {draft, frame}}
+  end
+end
