@@ -4,6 +4,7 @@ mod archive;
 mod containers;
 mod interchange;
 mod proof;
+pub mod receipt;
 
 use crate::opened::Opened;
 use crate::screen::plain;
@@ -31,11 +32,27 @@ pub struct Kind {
 }
 
 /// All kinds.
-static KINDS: [Kind; 4] = [interchange::KIND, containers::KIND, archive::KIND, proof::KIND];
+static KINDS: [Kind; 5] = [
+    interchange::KIND,
+    containers::KIND,
+    archive::KIND,
+    proof::KIND,
+    receipt::KIND,
+];
 
 enum Claim {
     Known,
     OtherVersion(String),
+}
+
+/// Whether the first line says that a file is of this kind, or of which version.
+fn titled(beginning: &[u8], kind: &[u8]) -> Option<Claim> {
+    let line = beginning.split(|byte| *byte == b'\n').next()?;
+    let version = line.strip_prefix(b"event-seal/")?.strip_suffix(kind)?;
+    Some(match version.strip_suffix(b" ")? {
+        b"1" => Claim::Known,
+        version => Claim::OtherVersion(String::from_utf8_lossy(version).into_owned()),
+    })
 }
 
 /// What came of verifying a file.
@@ -48,7 +65,7 @@ pub struct Checked {
     pub signature: Signature,
     /// What was signed, and by whom; or why the signature or what it is of does not hold.
     pub signed: Result<Option<Signed>, String>,
-    /// Of one event alone: what is proved, or would be.
+    /// Of one event alone: what is proved or promised, or would be.
     pub event: Option<String>,
     /// The line with which the file stops to be one.
     pub broken_line: Option<u64>,

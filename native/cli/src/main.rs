@@ -3,6 +3,7 @@
 mod bench;
 mod consistency;
 mod json;
+mod kept;
 mod kinds;
 mod opened;
 mod report;
@@ -43,6 +44,8 @@ enum Command {
     },
     /// Says whether a log's later checkpoint extends one that was kept, both signed
     Consistency(consistency::Options),
+    /// Says whether what a receipt promises was kept, by a proof of the same event, both signed
+    Kept(kept::Options),
     /// Measures how fast this machine hashes and verifies
     Bench(bench::Options),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::run(&options, &mut out),
         Command::Show { bodies, file } => show::run(&file, bodies, &mut out),
         Command::Consistency(options) => consistency::run(&options, &mut out),
+        Command::Kept(options) => kept::run(&options, &mut out),
         Command::Bench(options) => bench::run(&options, &mut out),
     };
     match status.and_then(|status| out.flush().map(|()| status)) {

@@ -1,7 +1,7 @@
 //! What `event-seal verify` prints.
 
 use crate::Status;
-use crate::kinds::{Checked, Signature};
+use crate::kinds::{Checked, Signature, receipt};
 use crate::screen::{Colour, coloured, plain};
 use crate::trust::Signed;
 use crate::verify::{Outcome, Report};
@@ -13,8 +13,15 @@ use std::time::Duration;
 pub fn file(report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
     let path = plain(&report.path.to_string_lossy());
     match &report.outcome {
-        Outcome::Checked(_, checked) if checked.event.is_some() || checked.verdict == Verdict::default() => {
-            proof(&path, checked, report.key, out)
+        Outcome::Checked(kind, checked)
+            if checked.event.is_some() || checked.verdict == Verdict::default() =>
+        {
+            let claim = if kind.name == receipt::KIND.name {
+                "Promised"
+            } else {
+                "Proved"
+            };
+            of_event(&path, claim, checked, report.key, out)
         }
         Outcome::Checked(_, checked) => checked_file(&path, checked, report, out),
         Outcome::Unknown(why) => writeln!(
@@ -48,17 +55,13 @@ pub fn end(statuses: &[Status], out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-/// A proof of one event, or a file that holds nothing.
-fn proof(path: &str, checked: &Checked, key: bool, out: &mut impl Write) -> io::Result<()> {
-    let (claim, event) = match (&checked.event, checked.signature) {
-        (None, _) => ("NOT VERIFIED", ""),
-        (Some(event), Signature::Valid) => ("Proved", event.as_str()),
-        (Some(event), _) => ("NOT PROVED", event.as_str()),
-    };
-    let colour = if claim == "Proved" {
-        Colour::Good
-    } else {
-        Colour::Bad
+/// A proof or a receipt of one event, or a file that holds nothing.
+fn of_event(path: &str, claim: &str, checked: &Checked, key: bool, out: &mut impl Write) -> io::Result<()> {
+    let event = checked.event.as_deref().unwrap_or_default();
+    let (claim, colour) = match (event, checked.signature) {
+        ("", _) => ("NOT VERIFIED".to_owned(), Colour::Bad),
+        (_, Signature::Valid) => (claim.to_owned(), Colour::Good),
+        _ => (format!("NOT {}", claim.to_uppercase()), Colour::Bad),
     };
     writeln!(out, "{}", coloured(&format!("{claim} {path}"), colour))?;
     if !event.is_empty() {
@@ -118,9 +121,12 @@ fn not_checked(names: &[String]) -> String {
 
 fn signed_by(signed: &Signed, faults: u64, out: &mut impl Write) -> io::Result<()> {
     let key = signed.key.as_deref().unwrap_or_default();
-    let place = format!("leaf {} of {}", number(signed.index), number(signed.size));
+    let place = format!("{} of {}", number(signed.index), number(signed.size));
     let text = match faults {
-        0 => format!("Signed up to position {} by {key}: {place}.", signed.through),
+        0 => match signed.through {
+            Some(n) => format!("Signed up to position {n} by {key}: leaf {place}."),
+            None => format!("Signed by {key}: promise {place}."),
+        },
         _ => format!(
             "The last block that is proved was signed by {key}, but what was signed is not what stands here."
         ),

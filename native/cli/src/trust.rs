@@ -1,14 +1,16 @@
 //! Whose signatures are believed, and what is said of them.
 
 use event_seal_core::checkpoint::{self, Policy, PolicyError};
-use event_seal_core::note::{KeyError, VerifierKey};
+use event_seal_core::note::{KeyError, Purpose, VerifierKey};
 use event_seal_core::proof::Refused;
+use event_seal_core::receipt;
 use serde::Serialize;
 use std::io;
 
 #[derive(clap::Args)]
 pub struct Keys {
-    /// A log's verifier key, `name+id+key`; the file must be signed by it. Several: those that the log had in turn
+    /// A log's verifier key, `name+id+key`, or that of its receipts; the file must be signed by it. Several: those that the
+    /// log had in turn
     #[arg(long = "key", value_name = "KEY", value_parser = key)]
     keys: Vec<VerifierKey>,
     /// A witness's verifier key; it must have cosigned
@@ -25,18 +27,25 @@ impl Keys {
         if self.keys.is_empty() {
             return Ok(None);
         }
+        let policy = self.of_keys().map(Some);
+        policy.map_err(|error| io::Error::other(policy_error(error)))
+    }
+
+    fn of_keys(&self) -> Result<Policy, PolicyError> {
+        let is_of_receipts = |key: &VerifierKey| key.purpose() == Purpose::Receipts;
+        let (receipts, logs): (Vec<_>, Vec<_>) = self.keys.iter().cloned().partition(is_of_receipts);
+        if logs.is_empty() && self.witnesses.is_empty() {
+            return Policy::of_receipts(receipts);
+        }
         let quorum = self.quorum.unwrap_or(self.witnesses.len());
-        let policy = Policy::new(self.keys.clone(), self.witnesses.clone(), quorum);
-        policy
-            .map(Some)
-            .map_err(|error| io::Error::other(policy_error(error)))
+        Policy::new(logs, self.witnesses.clone(), quorum)?.with_receipts(receipts)
     }
 }
 
 fn policy_error(error: PolicyError) -> &'static str {
     match error {
-        PolicyError::Logs => "no --key was given",
-        PolicyError::Purpose => "--key must be a log's key, --witness a witness's",
+        PolicyError::Logs => "no --key of a log was given",
+        PolicyError::Purpose => "--key must be a key of a log or of receipts, --witness a witness's",
         PolicyError::Shared => "one public key was given twice",
         PolicyError::Quorum => "--quorum asks for more witnesses than were given",
     }
@@ -62,8 +71,8 @@ pub struct Signed {
     pub origin: String,
     pub size: u64,
     pub index: u64,
-    /// The last position that is proven.
-    pub through: u64,
+    /// The last position that is proven; of a receipt none is.
+    pub through: Option<u64>,
     /// The names that the signatures claim, where no key was given to check them.
     pub names: Vec<String>,
     /// The log's key whose signature holds.
@@ -80,6 +89,17 @@ pub fn refusal(refused: &Refused) -> String {
         Refused::Checkpoint(why) => checkpoint_refusal(why),
         Refused::LogPath => "the log has no such place".to_owned(),
         Refused::Root => "it is not what was logged".to_owned(),
+    }
+}
+
+/// Why a receipt is worth nothing.
+pub fn receipt_refusal(refused: &receipt::Refused) -> String {
+    match refused {
+        receipt::Refused::Malformed(malformed) => {
+            format!("no receipt: {} at byte {}", malformed.what, malformed.at)
+        }
+        receipt::Refused::Unsigned => "no key that was given has signed it".to_owned(),
+        receipt::Refused::Signature => "its signature is wrong: it is not what was promised".to_owned(),
     }
 }
 

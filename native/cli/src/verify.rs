@@ -25,7 +25,7 @@ pub struct Options {
     quiet: bool,
     #[command(flatten)]
     keys: Keys,
-    /// Interchange files, archives, proofs of events, or files of packed containers
+    /// Interchange files, archives, proofs of events, receipts, or files of packed containers
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }

@@ -126,7 +126,11 @@ impl Promise {
 /// The event hash of a frame as it was before it was known whether the event is late.
 fn appeared(suite: Suite, frame: &[u8]) -> Digest {
     let mut frame = frame.to_vec();
-    frame.iter_mut().skip(FLAGS_AT).take(1).for_each(|flags| *flags = 0);
+    frame
+        .iter_mut()
+        .skip(FLAGS_AT)
+        .take(1)
+        .for_each(|flags| *flags = 0);
     hash(suite, Role::Event, &[&frame])
 }
 

@@ -7,7 +7,9 @@ use crate::terms::{array, atoms, binary, malformed, name, ok, refused, suite, su
 use event_seal_core::checkpoint::Policy;
 use event_seal_core::note::{KeyError, VerifierKey};
 use event_seal_core::proof;
-use event_seal_core::receipt::{Group, Held, Outcome, Promise, Refused, SignError, Standing, kept, may_sign, verify};
+use event_seal_core::receipt::{
+    Group, Held, Outcome, Promise, Refused, SignError, Standing, kept, may_sign, verify,
+};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 

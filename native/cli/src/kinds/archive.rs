@@ -41,7 +41,7 @@ fn told(signed: archive::Signed) -> Signed {
         origin: signed.origin,
         size: signed.size,
         index: signed.index,
-        through: signed.last,
+        through: Some(signed.last),
         names: signed.names,
         key: signed.by.map(|_| log),
         witnesses,

@@ -1,6 +1,6 @@
 //! Proofs of one event. FORMAT.md, "Event proof".
 
-use super::{Checked, Claim, Kind, Signature};
+use super::{Checked, Claim, Kind, Signature, titled};
 use crate::opened::Opened;
 use crate::show::{Printer, event_text};
 use crate::trust::{Signed, refusal};
@@ -22,12 +22,7 @@ pub const KIND: Kind = Kind {
 };
 
 fn claims(beginning: &[u8]) -> Option<Claim> {
-    let line = beginning.split(|byte| *byte == b'\n').next()?;
-    let version = line.strip_prefix(b"event-seal/")?.strip_suffix(b" proof")?;
-    Some(match version {
-        b"1" => Claim::Known,
-        version => Claim::OtherVersion(String::from_utf8_lossy(version).into_owned()),
-    })
+    titled(beginning, b"proof")
 }
 
 fn verify(file: &Opened, policy: Option<&Policy>) -> Checked {
@@ -58,7 +53,7 @@ fn proven_event(proven: &Proven<'_>) -> Checked {
         origin: opened.checkpoint.origin.to_owned(),
         size: opened.checkpoint.size,
         index: proof.logged.index,
-        through: proof.n,
+        through: Some(proof.n),
         names: Vec::new(),
         key: Some(opened.log.to_string()),
         witnesses: cosigned.map(|one| (one.witness.to_string(), one.time)).collect(),
@@ -78,7 +73,7 @@ fn unproven(bytes: &[u8]) -> Result<Checked, Malformed> {
         origin: checkpoint.origin.to_owned(),
         size: checkpoint.size,
         index: proof.logged.index,
-        through: proof.n,
+        through: Some(proof.n),
         names: note.signatures.iter().map(|line| line.name.to_owned()).collect(),
         key: None,
         witnesses: Vec::new(),

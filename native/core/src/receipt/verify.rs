@@ -36,7 +36,11 @@ pub fn verify<'a>(bytes: &'a [u8], policy: &'a Policy) -> Result<Held<'a>, Refus
     let text = receipt.signed_text().ok_or(Refused::Signature)?;
     let signature = &receipt.signature;
     // Name and id are short: every key that has both is tried.
-    let mut named = policy.receipts().iter().filter(|key| key.is_of(signature)).peekable();
+    let mut named = policy
+        .receipts()
+        .iter()
+        .filter(|key| key.is_of(signature))
+        .peekable();
     if named.peek().is_none() {
         return Err(Refused::Unsigned);
     }

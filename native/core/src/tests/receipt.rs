@@ -126,12 +126,7 @@ fn leaf_text_and_root_are_what_the_format_says() {
             .collect();
         let standings = [Standing::Pool, Standing::Settled, Standing::Retracted];
         let promised = (1..=12).zip(standings.into_iter().cycle());
-        let group = Group::new(
-            promised
-                .map(|(n, standing)| promise(name, n, standing))
-                .collect(),
-        )
-        .unwrap();
+        let group = Group::new(promised.map(|(n, standing)| promise(name, n, standing)).collect()).unwrap();
         let own: Vec<Vec<u8>> = group.promises().iter().map(Promise::leaf).collect();
         assert_eq!(own, leaves);
         let root = to_hex(&naive::root(&leaves));
@@ -189,7 +184,8 @@ fn a_receipt_is_worth_nothing_to_whoever_trusts_other_keys() {
 fn what_is_no_signature_of_the_group_makes_no_receipt() {
     let group = Group::new(promises(3)).unwrap();
     let other = Group::new(promises(4)).unwrap();
-    let signed = |signer: &Signer, text: &str| group.receipts(signer.verifier(), &signer.sign(text.as_bytes()));
+    let signed =
+        |signer: &Signer, text: &str| group.receipts(signer.verifier(), &signer.sign(text.as_bytes()));
     assert!(signed(&key(), &group.text()).is_ok());
     assert_eq!(signed(&key(), &other.text()), Err(SignError::Signature));
     assert_eq!(signed(&log_key(), &group.text()), Err(SignError::Purpose));
@@ -245,14 +241,8 @@ fn no_signature_passes_for_one_of_another_purpose() {
     let key = |signer: &Signer| signer.verifier().clone();
     let shared = policy.clone().with_receipts(vec![key(&own)]);
     assert_eq!(shared, Err(PolicyError::Shared));
-    assert_eq!(
-        Policy::of_receipts(vec![key(&log)]),
-        Err(PolicyError::Purpose)
-    );
-    assert_eq!(
-        Policy::new(vec![key(&own)], vec![], 0),
-        Err(PolicyError::Purpose)
-    );
+    assert_eq!(Policy::of_receipts(vec![key(&log)]), Err(PolicyError::Purpose));
+    assert_eq!(Policy::new(vec![key(&own)], vec![], 0), Err(PolicyError::Purpose));
     assert_eq!(
         Policy::new(vec![key(&log)], vec![key(&own)], 0),
         Err(PolicyError::Purpose)

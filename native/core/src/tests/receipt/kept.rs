@@ -15,7 +15,12 @@ fn every_sealed_event_keeps_its_promise_late_ones_too() {
         late += usize::from(proven.proof.event.late);
         for standing in [Standing::Pool, Standing::Settled] {
             let promise = promise(&vector.name, n as usize, standing);
-            assert_eq!(kept(&promise, &proven), Some(Outcome::Kept), "{} {n}", vector.name);
+            assert_eq!(
+                kept(&promise, &proven),
+                Some(Outcome::Kept),
+                "{} {n}",
+                vector.name
+            );
         }
         let retracted = promise(&vector.name, n as usize, Standing::Retracted);
         assert_eq!(kept(&retracted, &proven), Some(Outcome::Broken("retracted")));
@@ -41,7 +46,10 @@ fn a_promise_that_was_broken_is_named_by_its_field() {
     // Another kind, time, place or who: the commitment is the same, the event is not.
     assert_eq!(of(&|promise| promise.event[0] ^= 1), broken("event"));
     assert_eq!(of(&|promise| promise.revision += 1), broken("revision"));
-    assert_eq!(of(&|promise| promise.standing = Standing::Retracted), broken("retracted"));
+    assert_eq!(
+        of(&|promise| promise.standing = Standing::Retracted),
+        broken("retracted")
+    );
     // Whatever else is so: of another flow or event it says nothing.
     assert_eq!(of(&|promise| promise.genesis[0] ^= 1), None);
     assert_eq!(of(&|promise| promise.euid[0] ^= 1), None);
@@ -50,9 +58,10 @@ fn a_promise_that_was_broken_is_named_by_its_field() {
 /// Of an event that was amended later the pool's promise leaves open what it became, and a settled one's nothing.
 #[test]
 fn an_event_may_have_been_amended_only_while_it_was_in_the_pool() {
-    let amended = ARCHIVE.proofs(false, |_| true).into_iter().find(|(_, _, text)| {
-        Proof::parse(text).unwrap().event.revision > 0
-    });
+    let amended = ARCHIVE
+        .proofs(false, |_| true)
+        .into_iter()
+        .find(|(_, _, text)| Proof::parse(text).unwrap().event.revision > 0);
     let (vector, n, text) = amended.unwrap();
     let proven = prove(&text).unwrap();
     let earlier = |standing| {
@@ -73,14 +82,24 @@ fn a_receipt_and_a_proof_of_one_event_meet() {
     let block = Container::decode(&pieces[0]).unwrap();
     let promised = (0..block.count()).map(|i| {
         let genesis = vector.flow.genesis();
-        Promise::of(vector.flow.suite, genesis, block.frame(i), Standing::Settled, i64::MAX >> 10).unwrap()
+        Promise::of(
+            vector.flow.suite,
+            genesis,
+            block.frame(i),
+            Standing::Settled,
+            i64::MAX >> 10,
+        )
+        .unwrap()
     });
     let texts = receipts_by(&key(), promised.collect());
     for (i, text) in texts.iter().enumerate() {
         let receipt = held(text).unwrap().receipt;
         let n = block.header().first + i as u64;
         let proof = ARCHIVE.log.prove(&block, indexes[0], n, false).unwrap();
-        assert_eq!(kept(&receipt.promise, &prove(&proof).unwrap()), Some(Outcome::Kept));
+        assert_eq!(
+            kept(&receipt.promise, &prove(&proof).unwrap()),
+            Some(Outcome::Kept)
+        );
         let other = ARCHIVE.proof(NAME, 9, false);
         assert_eq!(kept(&receipt.promise, &prove(&other).unwrap()), None);
     }

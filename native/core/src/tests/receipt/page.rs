@@ -17,7 +17,11 @@ fn the_format_page_holds_a_receipt_its_leaf_and_its_key() {
         .lines()
         .map(|line| format!("    {line}").trim_end().to_owned() + "\n")
         .collect();
-    assert!(page.contains(&key().verifier().to_string()), "{}", key().verifier());
+    assert!(
+        page.contains(&key().verifier().to_string()),
+        "{}",
+        key().verifier()
+    );
     assert!(page.contains(&indented), "{indented}");
     let promise = held(text).unwrap().receipt.promise;
     let proof = ARCHIVE.proof("sha256-12.jsonl", 6, false);

@@ -87,7 +87,10 @@ fn every_edited_value_is_not_what_was_signed() {
         ("path", [&"00".repeat(32), &"11".repeat(32)]),
     ] {
         for edited in values.map(|value| with(text, key, value)) {
-            assert!(edited == *text || refusal(&edited) == Refused::Signature, "{edited}");
+            assert!(
+                edited == *text || refusal(&edited) == Refused::Signature,
+                "{edited}"
+            );
         }
     }
 }
@@ -142,7 +145,10 @@ fn nodes_changed_removed_added_or_exchanged_are_refused() {
     };
     for i in 0..honest.path.len() {
         assert_eq!(edited(&|receipt| receipt.path[i][31] ^= 1), Refused::Signature);
-        assert!(matches!(edited(&|receipt| receipt.path.truncate(i)), Refused::Malformed(_)));
+        assert!(matches!(
+            edited(&|receipt| receipt.path.truncate(i)),
+            Refused::Malformed(_)
+        ));
         assert!(matches!(
             edited(&|receipt| receipt.path.insert(i, [0; 32])),
             Refused::Malformed(_)
