@@ -1,12 +1,14 @@
-"""Checks proofs one after another, as check_proof.py does one: reads u32 length, then the keys, one a line, an empty line
-and the proof; writes u32 length and the verdict. Any error that is no refusal ends it."""
-import sys
-from check_proof import check, verifier_key
+"""Checks proofs one after another, as check_proof.py does one, or receipts, as check_receipt.py does (the module is named):
+reads u32 length, then the keys, one a line, an empty line and the proof; writes u32 length and the verdict. Any error that
+is no refusal ends it."""
+import importlib, sys
+
+module = importlib.import_module(sys.argv[1])
 
 def verdict(request):
     keys, _, proof = request.partition(b"\n\n")
     try:
-        return "proved: " + check([verifier_key(key) for key in keys.decode().split("\n")], proof.decode())
+        return "proved: " + module.check([module.verifier_key(key) for key in keys.decode().split("\n")], proof.decode())
     except ValueError as refusal:
         return f"refused: {refusal}"
 

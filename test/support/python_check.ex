@@ -1,22 +1,22 @@
 defmodule EventSeal.PythonCheck do
   @moduledoc false
-  # check_proof.py, which knows FORMAT.md and nothing of the library, over many proofs in one process.
+  # check_proof.py and check_receipt.py, which know FORMAT.md and nothing of the library, over many files in one process.
 
   alias EventSeal.{Error, Proof}
 
   @python "_build/python/bin/python"
   @together 200
 
-  @doc "Starts it; it ends with the process that called."
-  def start! do
+  @doc "Starts one of them; it ends with the process that called."
+  def start!(module \\ "check_proof") do
     unless File.regular?(@python),
       do: raise("#{@python} with blake3 and cryptography is missing; test/support/install_python makes it")
 
-    args = ["-B", Path.join(__DIR__, "check_proofs.py")]
+    args = ["-B", Path.join(__DIR__, "check_proofs.py"), module]
     Port.open({:spawn_executable, Path.expand(@python)}, [:binary, :exit_status, packet: 4, args: args])
   end
 
-  @doc "What it says of each proof: `{:proved, what}` or `{:refused, why}`."
+  @doc "What it says of each file: `{:proved, what}`, whether proof or receipt, or `{:refused, why}`."
   def verdicts(port, keys, proofs) do
     proofs
     |> Stream.chunk_every(@together)
