@@ -12,6 +12,7 @@
 -export([settle/2, seal/2, close/2, close/3, await_fixed/3, await_fixed/4]).
 -export([event/3, events/2, events/3, fold/4, fold/5, head/2, flows/1, flows/2, verify/1, verify/2]).
 -export([checkpoint/1, coverage/2, prove/3, prove/4, witness_request/2, add_cosignatures/3, health/1, packet/2, packet/3]).
+-export([verify_receipt/2, kept/3]).
 
 -export_type([name/0, flow/0, euid/0, event_in/0, event/0, receipt/0, error/0, options/0]).
 
@@ -136,3 +137,11 @@ packet(Name, Flow) -> packet(Name, Flow, []).
 
 -spec packet(name(), flow(), options()) -> {ok, binary()} | error().
 packet(Name, Flow, Options) -> 'Elixir.EventSeal':packet(Name, Flow, Options).
+
+%% @doc What a receipt's text promises under one of these keys.
+-spec verify_receipt(binary(), binary() | [binary(), ...]) -> {ok, receipt()} | error().
+verify_receipt(Text, Keys) -> 'Elixir.EventSeal.Receipt':verify(Text, [{key, Keys}]).
+
+%% @doc Whether a receipt's promise was kept, by a proof of the same event. The policy has `receipts' and `key'.
+-spec kept(binary(), binary(), options()) -> {ok, kept | amended | {broken, atom()}} | error().
+kept(Receipt, Proof, Policy) -> 'Elixir.EventSeal.Receipt':kept(Receipt, Proof, Policy).

@@ -49,6 +49,20 @@ defmodule EventSeal.CommandTest do
       assert text =~ "file already exists"
       assert {2, _usage} = command(:prove, ["--dir", store])
     end
+
+    test "a key of receipts or of a witness is made for that alone", %{tmp_dir: dir} do
+      for {switch, purpose} <- [{"--receipts", "\xffevent-seal/1 receipt"}, {"--witness", <<4>>}] do
+        [key] = paths(dir, [switch])
+        assert {0, text} = command(:keygen, ["--name", "clinic.example/x", switch, "--out", key])
+        verifier = text |> String.split("\n", trim: true) |> List.last()
+        [_name, _id, public] = String.split(verifier, "+", parts: 3)
+        size = byte_size(purpose)
+        assert <<^purpose::binary-size(size), _::binary-32>> = Base.decode64!(public)
+      end
+
+      both = ["--name", "x", "--witness", "--receipts", "--out", Path.join(dir, "both")]
+      assert {2, _usage} = command(:keygen, both)
+    end
   end
 
   describe "the sample hospital" do

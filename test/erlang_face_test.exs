@@ -37,14 +37,18 @@ defmodule EventSeal.ErlangFaceTest do
   test "signing, proving and auditing from Erlang", %{tmp_dir: dir} do
     path = Path.join(dir, "log.key")
     {:ok, key} = EventSeal.Signer.File.generate(path, "clinic.example/log")
-    checkpoints = [signer: {EventSeal.Signer.File, path}, every: :infinity]
-    opts = [name: ErlangSigner, store: EventSeal.Store.Memory, pool_window: 0, checkpoints: checkpoints]
+    checkpoints = [signer: {EventSeal.Signer.File, path}, every: 1_000_000]
+    {:ok, receipts} = EventSeal.Signer.File.generate(path <> "2", "clinic.example/receipts", :receipts)
+    signed = [receipts: [signer: {EventSeal.Signer.File, path <> "2"}]]
+    opts = signed ++ [name: ErlangSigner, store: EventSeal.Store.Memory, pool_window: 0, checkpoints: checkpoints]
     start_supervised!(:event_seal.child_spec(opts ++ [audit: [file: Path.join(dir, "audit")]]))
-    {:ok, _} = :event_seal.append(ErlangSigner, "patient/1", %{when: 0, kind: "vital", body: "37.2"})
+    {:ok, %{text: receipt}} = :event_seal.append(ErlangSigner, "patient/1", %{when: 0, kind: "vital", body: "37.2"})
     {:ok, _} = :event_seal.close(ErlangSigner, "patient/1")
     assert {:ok, %{size: 2, key: ^key}} = :event_seal.checkpoint(ErlangSigner)
     assert {:ok, text} = :event_seal.prove(ErlangSigner, "patient/1", 1)
     assert {:ok, %{shown: false}} = EventSeal.Proof.verify(text, key: key)
+    assert {:ok, %{standing: :settled}} = :event_seal.verify_receipt(receipt, receipts)
+    assert {:ok, :kept} = :event_seal.kept(receipt, text, receipts: receipts, key: key)
     assert {:ok, text} = :event_seal.prove(ErlangSigner, "patient/1", 1, disclose: true)
     assert {:ok, %{event: %{body: "37.2"}}} = EventSeal.Proof.verify(text, key: key)
     assert {:ok, "old 0\n" <> _} = :event_seal.witness_request(ErlangSigner, 0)

@@ -1,7 +1,7 @@
 defmodule EventSeal.OptionsTest do
   use ExUnit.Case, async: true
 
-  alias EventSeal.{Clock, Options, Store}
+  alias EventSeal.{Clock, Options, Signer, Store}
 
   @right [name: Clinic, store: {Store.Disk, dir: "data"}]
 
@@ -35,6 +35,33 @@ defmodule EventSeal.OptionsTest do
       error = assert_raise ArgumentError, fn -> Options.check!(opts, :start) end
       assert error.message =~ message
       refute error.message =~ "secret"
+    end
+  end
+
+  test "signed receipts are due when two checkpoints could have come, unless it is said otherwise" do
+    signer = {Signer, "key"}
+
+    within = fn checkpoints, receipts ->
+      [checkpoints: [signer: signer] ++ checkpoints, receipts: [signer: signer] ++ receipts]
+      |> Keyword.merge(@right)
+      |> Options.start!()
+      |> get_in([:receipts, :within])
+    end
+
+    assert within.([], []) == 7_200_000
+    assert within.([every: 20], []) == 40
+    assert within.([every: 20], within: 0) == 0
+    assert within.([every: :infinity], within: 7) == 7
+    assert Options.start!(@right)[:receipts] == nil
+
+    for {wrong, message} <- [
+          {[receipts: [signer: signer]], "option :receipts needs the option :checkpoints"},
+          {[receipts: []], "option :signer is required"},
+          {[receipts: :signed], "option :receipts must be a keyword list, got an atom"},
+          {[receipts: [signer: signer], checkpoints: [signer: signer, every: :infinity]], ~r/needs its :within/}
+        ] do
+      error = assert_raise ArgumentError, fn -> Options.start!(Keyword.merge(@right, wrong)) end
+      assert error.message =~ message
     end
   end
 

@@ -58,4 +58,23 @@ defmodule EventSeal.TelemetryTest do
       assert_received {[:event_seal, :x], %{count: 1}, %{}}
     end)
   end
+
+  @tag :tmp_dir
+  test "signing receipts is a span that says how many there are and how it ended", %{tmp_dir: dir} do
+    [log, path] = for file <- ~w(log.key receipts.key), do: Path.join(dir, file)
+    {:ok, _} = EventSeal.Signer.File.generate(log, "clinic.example/log")
+    {:ok, _} = EventSeal.Signer.File.generate(path, "clinic.example/receipts", :receipts)
+    signer = EventSeal.TokenSigner.start!(path)
+
+    with_stub(fn ->
+      opts = [store: Store.Memory, checkpoints: [signer: {EventSeal.Signer.File, log}], receipts: [signer: signer]]
+      start_supervised!({EventSeal, [name: __MODULE__] ++ opts})
+      items = for n <- 1..3, do: {"p/#{n}", %{when: n, kind: "vital"}}
+      {:ok, _} = EventSeal.append_many(__MODULE__, items)
+      assert_received {[:event_seal, :receipts], %{name: __MODULE__, receipts: 3}, %{result: :ok}}
+      File.rm!(path)
+      ExUnit.CaptureLog.capture_log(fn -> {:ok, _} = EventSeal.append_many(__MODULE__, items) end)
+      assert_received {[:event_seal, :receipts], %{receipts: 3}, %{result: :storage}}
+    end)
+  end
 end
