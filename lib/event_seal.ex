@@ -105,6 +105,9 @@ defmodule EventSeal do
 
       {:ok, %EventSeal.Receipt{flow: …, euid: …, recorded_at: …, revision: 0}}
 
+  With the option `receipts:` the receipt is a signed promise, here and wherever else one is returned (`EventSeal.Receipt`).
+  It is so once the event is durable: a signer that fails makes no append fail, the receipt says then that it is not signed.
+
   Options:
 
   #{Options.docs(:append)}

@@ -129,14 +129,16 @@ defmodule EventSeal.Batch do
 
   defp read(piece, {:ok, events}, ctx) do
     with {:ok, block} <- Store.read(piece), {:ok, more} <- Chain.events(block) do
-      {:cont, {:ok, Enum.zip(more, frames(block, ctx)) ++ events}}
+      {:cont, {:ok, with_frames(more, block, ctx) ++ events}}
     else
       {:error, error} -> {:halt, {:error, error}}
     end
   end
 
-  defp frames(block, %{signs: true}), do: for({frame, _hash, _body} <- Container.events(block), do: frame)
-  defp frames(_block, _ctx), do: Stream.cycle([nil])
+  defp with_frames(events, block, %{signs: true}),
+    do: Enum.zip_with(events, Container.events(block), fn event, {frame, _hash, _body} -> {event, frame} end)
+
+  defp with_frames(events, _block, _ctx), do: for(event <- events, do: {event, nil})
 
   # As the caller's own fields went in; a body that is not there cannot be compared.
   defp draft(event) do

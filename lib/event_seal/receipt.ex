@@ -53,11 +53,8 @@ defmodule EventSeal.Receipt do
   @spec verify(binary, key: String.t() | [String.t(), ...]) :: {:ok, t} | {:error, Error.t()}
   def verify(text, policy) do
     case Native.receipt_verify(text, List.wrap(Keyword.fetch!(policy, :key))) do
-      {:ok, {promised, key}} ->
-        {:ok, promised(%__MODULE__{flow: nil, euid: nil, recorded_at: nil, revision: nil}, promised, key, text)}
-
-      {:error, failure} ->
-        {:error, refused(failure)}
+      {:ok, {promised, key}} -> {:ok, struct!(__MODULE__, [flow: nil] ++ fields(promised, key, text))}
+      {:error, failure} -> {:error, refused(failure)}
     end
   end
 
@@ -102,21 +99,20 @@ defmodule EventSeal.Receipt do
   @doc false
   # The receipt with what the native part says was promised.
   @spec promised(t, tuple, String.t(), String.t()) :: t
-  def promised(receipt, promised, key, text) do
-    {_suite, genesis, euid, revision, recorded_at, commitment, standing, deadline} = promised
+  def promised(receipt, promised, key, text), do: struct!(receipt, fields(promised, key, text))
 
-    %{
-      receipt
-      | euid: euid,
-        recorded_at: recorded_at,
-        revision: revision,
-        genesis: genesis,
-        commitment: commitment,
-        standing: standing,
-        deadline: deadline,
-        key: key,
-        text: text
-    }
+  defp fields({_suite, genesis, euid, revision, recorded_at, commitment, standing, deadline}, key, text) do
+    [
+      genesis: genesis,
+      euid: euid,
+      revision: revision,
+      recorded_at: recorded_at,
+      commitment: commitment,
+      standing: standing,
+      deadline: deadline,
+      key: key,
+      text: text
+    ]
   end
 
   @doc false

@@ -1,10 +1,12 @@
 defmodule EventSeal.Signer do
   @moduledoc """
-  Who signs checkpoints: a behaviour of two callbacks, so that a key can stay in a file (`EventSeal.Signer.File`), in a
+  Who signs checkpoints, and receipts: a behaviour of two callbacks, so that a key can stay in a file (`EventSeal.Signer.File`), in a
   hardware module, or with another service.
 
   Whatever it answers is verified with the key that it names before anything is kept or handed out. The state must not
-  show the secret: it is part of a process's state.
+  show the secret: it is part of a process's state. A key has one purpose, which is part of its text: that of `checkpoints:`
+  signs no receipts, and that of `receipts:` no checkpoints. Each writer opens the signer of receipts for itself, and has a
+  signature made for each of its commits while its callers wait: it has to answer in good time, with an error if need be.
   """
 
   alias EventSeal.{Checkpoint, Error, Native}
