@@ -314,7 +314,7 @@ defmodule EventSeal.Writer do
 
   # What all of them have committed is signed by the first.
   defp signed({:ok, receipts}, state) do
-    {promises, receipts} = Promises.sign(state.promises, receipts)
+    {promises, receipts} = shielded(fn -> Promises.sign(state.promises, receipts) end)
     {{:ok, receipts}, %{state | promises: promises}}
   end
 

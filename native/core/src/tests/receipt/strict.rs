@@ -1,4 +1,6 @@
 //! The text of a receipt has one form.
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -6,14 +8,9 @@ use super::{POLICY, held, receipts, refusal};
 use crate::receipt::{Receipt, Refused, verify};
 use crate::tests::proof::archive::{value, with};
 
-fn samples() -> Vec<String> {
-    vec![
-        receipts(1).remove(0),
-        receipts(5).remove(4),
-        receipts(17).remove(6),
-        receipts(64).remove(33),
-    ]
-}
+/// One alone, the last of five, and two with long paths.
+static SAMPLES: LazyLock<[String; 4]> =
+    LazyLock::new(|| [(1, 0), (5, 4), (17, 6), (64, 33)].map(|(count, index)| receipts(count).remove(index)));
 
 fn what(text: &str) -> &'static str {
     match refusal(text) {
@@ -24,7 +21,7 @@ fn what(text: &str) -> &'static str {
 
 #[test]
 fn every_changed_byte_is_refused() {
-    for text in samples() {
+    for text in SAMPLES.iter() {
         for at in 0..text.len() {
             for bit in 0..8 {
                 let mut changed = text.clone().into_bytes();
@@ -37,7 +34,7 @@ fn every_changed_byte_is_refused() {
 
 #[test]
 fn a_receipt_that_is_cut_at_any_byte_or_goes_on_is_refused() {
-    for text in samples() {
+    for text in SAMPLES.iter() {
         for at in 0..text.len() {
             assert!(verify(&text.as_bytes()[..at], &POLICY).is_err(), "{at}");
             assert!(verify(&text.as_bytes()[at + 1..], &POLICY).is_err(), "{at}");
@@ -53,7 +50,7 @@ fn a_receipt_that_is_cut_at_any_byte_or_goes_on_is_refused() {
 /// Every line taken out, doubled, or exchanged with the next.
 #[test]
 fn lines_have_one_order() {
-    for text in samples() {
+    for text in SAMPLES.iter() {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         for i in 0..lines.len() {
             let mut without = lines.clone();
@@ -71,7 +68,7 @@ fn lines_have_one_order() {
 
 #[test]
 fn every_edited_value_is_not_what_was_signed() {
-    let text = &samples()[2];
+    let text = &SAMPLES[2];
     for (key, values) in [
         ("suite", ["blake3", "sha256"]),
         ("genesis", [&"00".repeat(32), &"11".repeat(32)]),
@@ -97,7 +94,7 @@ fn every_edited_value_is_not_what_was_signed() {
 
 #[test]
 fn values_beyond_their_range_are_refused_by_name() {
-    let text = &samples()[2];
+    let text = &SAMPLES[2];
     for (key, value, named) in [
         ("suite", "sha512", "suite"),
         ("genesis", "00", "genesis"),
@@ -136,7 +133,7 @@ fn values_beyond_their_range_are_refused_by_name() {
 
 #[test]
 fn nodes_changed_removed_added_or_exchanged_are_refused() {
-    let text = &samples()[3];
+    let text = &SAMPLES[3];
     let honest = Receipt::parse(text).unwrap();
     let edited = |edit: &dyn Fn(&mut Receipt)| {
         let mut receipt = honest.clone();
@@ -168,7 +165,7 @@ proptest! {
     fn nothing_put_together_of_receipts_is_accepted(
         which in any::<[Index; 2]>(), cuts in any::<[Index; 3]>(), bytes in prop::collection::vec(any::<u8>(), 0..4)
     ) {
-        let samples = samples();
+        let samples = &*SAMPLES;
         let [a, b] = which.map(|which| samples[which.index(samples.len())].as_bytes());
         let [start, end, other] = [cuts[0].index(a.len()), cuts[1].index(a.len()), cuts[2].index(b.len())];
         let mixed = [&a[..start.min(end)], &bytes[..], &b[other..]].concat();
