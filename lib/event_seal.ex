@@ -50,6 +50,7 @@ defmodule EventSeal do
     Proof,
     Reader,
     Receipt,
+    Stamp,
     Telemetry
   }
 
@@ -385,6 +386,39 @@ defmodule EventSeal do
   @spec add_cosignatures(name, String.t(), keyword) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
   def add_cosignatures(name, lines, policy) do
     verb(name, :add_cosignatures, nil, &Log.add_cosignatures(&1, lines, policy))
+  end
+
+  @doc """
+  What a time-stamp authority is to be asked (RFC 3161): the TimeStampReq, DER, for the last checkpoint. It is what an
+  authority takes by HTTP as `application/timestamp-query`, or `openssl ts -reply` from a file. Keep it: `add_stamp/4` needs it.
+
+  Options:
+
+  #{Options.docs(:stamp)}
+
+  Errors: `:not_found` if there is no such checkpoint; `:invalid`, without the option `:checkpoints` too; a store's.
+  """
+  @spec stamp_request(name, keyword) :: {:ok, binary} | {:error, Error.t()}
+  def stamp_request(name, opts \\ []) do
+    opts = Options.check!(opts, :stamp)
+    verb(name, :stamp_request, nil, &Log.stamp_request(&1, opts))
+  end
+
+  @doc """
+  Checks an authority's answer to `stamp_request/2`, a TimeStampResp, and keeps it with the checkpoint that it is of
+  (`EventSeal.Stamp`): it goes with its note from then on. `verify/2` and `health/1` show it.
+
+  Options:
+
+  #{Options.docs(:add_stamp)}
+
+  Errors: `:untrusted` if the authority has not granted it, if it is no answer to this request, or is not to be believed;
+  `:malformed`; `:not_found` if there is no checkpoint that the request is of; `:invalid`; a store's.
+  """
+  @spec add_stamp(name, binary, binary, keyword) :: {:ok, Stamp.t()} | {:error, Error.t()}
+  def add_stamp(name, request, response, opts) do
+    opts = Options.check!(opts, :add_stamp)
+    verb(name, :add_stamp, nil, &Log.add_stamp(&1, request, response, opts[:anchors]))
   end
 
   @doc """

@@ -110,6 +110,20 @@ defmodule EventSeal.Options do
         doc: "which bodies show: none (`false`), all (`true`), or those at a list of positions"
       ]
     ],
+    stamp: [
+      size: [type: :count, doc: "of the checkpoint with so many leaves; of the last one unless given"],
+      policy: [
+        type: :text,
+        doc: "the policy under which it must be stamped, such as `\"1.2.3.4\"`; the authority's choice unless given"
+      ]
+    ],
+    add_stamp: [
+      anchors: [
+        type: :anchors,
+        required: true,
+        doc: "the certificates of authorities that are trusted: a PEM file, or a list of their DER"
+      ]
+    ],
     verify: [
       flow: [type: :any, doc: "one flow only"],
       range: [
@@ -151,7 +165,19 @@ defmodule EventSeal.Options do
     ]
   }
 
-  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :prove | :packet | :verify
+  @type schema ::
+          :start
+          | :append
+          | :change
+          | :close
+          | :await
+          | :stream
+          | :flows
+          | :prove
+          | :packet
+          | :stamp
+          | :add_stamp
+          | :verify
 
   @doc "The options with their defaults, or ArgumentError."
   @spec check!(keyword, schema) :: keyword
@@ -209,6 +235,8 @@ defmodule EventSeal.Options do
   defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:path, value), do: is_binary(value) and value != ""
   defp valid?(:keys, value), do: value != [] and value |> List.wrap() |> Enum.all?(&is_binary/1)
+  defp valid?(:anchors, value), do: valid?(:keys, value)
+  defp valid?(:text, value), do: is_binary(value)
   defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:positive, value), do: is_integer(value) and value > 0
   defp valid?(:count, value), do: is_integer(value) and value >= 0
@@ -230,6 +258,8 @@ defmodule EventSeal.Options do
   defp rule(:atom), do: "an atom"
   defp rule(:path), do: "a path"
   defp rule(:keys), do: "a verifier key's text, or a list of them"
+  defp rule(:anchors), do: "the path of a PEM file, or a list of certificates, DER"
+  defp rule(:text), do: "a text"
   defp rule(:boolean), do: "true or false"
   defp rule(:positive), do: "a positive integer"
   defp rule(:count), do: "an integer of 0 or more"
