@@ -294,7 +294,9 @@ defmodule EventSeal do
   A whole store that is verified at once is held against its log as well: each block and each end of a flow against its leaf,
   each leaf against what is stored, and the log against its last checkpoint. The verdict says how many events that covers,
   `coverage/2` up to where it does in a flow. Whoever can write everywhere can write all of that anew: only `checkpoint:`, with
-  one that was kept where they cannot, shows it. One that cannot be believed is `:untrusted`, and no verdict.
+  one that was kept where they cannot, shows it. One that cannot be believed is `:untrusted`, and no verdict. Where a
+  checkpoint was stamped by a time-stamp authority (`add_stamp/4`), the verdict says before which time it existed; `anchors:`
+  names the authorities that are believed.
 
   A whole store need not be verified at once: `for: 200` stops after that time, and `after: verdict.next` goes on from there,
   tomorrow if need be, until `next` is nil. A flow is never left half done.
@@ -326,7 +328,7 @@ defmodule EventSeal do
       raise ArgumentError, "options :checkpoint and :key need each other"
     end
 
-    whole = [flow: :head, flow: :checkpoint, after: :checkpoint, for: :checkpoint]
+    whole = [flow: :head] ++ for part <- [:flow, :after, :for], other <- [:checkpoint, :anchors], do: {part, other}
 
     for {key, other} <- [range: :since, flow: :after, flow: :for] ++ whole, opts[key] && opts[other] do
       raise ArgumentError, "options #{inspect(key)} and #{inspect(other)} do not go together"
@@ -348,6 +350,8 @@ defmodule EventSeal do
     * `now` - the pass that goes on: `%{begun:, flows:, events:, faults:}`, `events` since the tree was started
     * `left` - about how many flows it has yet to look at; nil while that is not known
     * `faults` - the last `EventSeal.Fault`s, up to 100, newest first; none after a pass that found none
+    * `stamp` - of the newest checkpoint with a time stamp that holds, an `EventSeal.Stamp`, or nil; with the audit's `:anchors`
+      only such a one as leads to them
     * `error` - why it waits, an `EventSeal.Error`, or nil
   """
   @spec health(name) :: {:ok, map} | {:error, Error.t()}

@@ -1,7 +1,7 @@
 defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
-  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove`,
+  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`,
   `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
@@ -13,6 +13,7 @@ defmodule EventSeal.Command do
   alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
   alias EventSeal.{Signer, Store, Verdict, Verifier}
   alias EventSeal.Command.{Examination, Report}
+  alias EventSeal.Stamp.Kept
 
   @type status :: 0 | 1 | 2
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
@@ -68,18 +69,18 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…]` or `--file FILE…`, either with `--max-rate RATE`:
+  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM]` or `--file FILE…`, either with `--max-rate RATE`:
   see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…], or verify --file FILE…; " <>
+      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM], or verify --file FILE…; " <>
         "both [--max-rate 20000|50MB]"
 
     switches =
-      [dir: :string, archive: :string, head: :string, checkpoint: :string, key: :keep] ++
+      [dir: :string, archive: :string, head: :string, checkpoint: :string, key: :keep, anchors: :string] ++
         [file: :keep, max_rate: :string]
 
     run(usage, args, switches, fn opts, files ->
@@ -88,7 +89,8 @@ defmodule EventSeal.Command do
   end
 
   defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
-    known = for {name, value} <- opts, name in [:head, :checkpoint] or (name == :key and keys != []), do: {name, value}
+    named = [:head, :checkpoint, :anchors] ++ if(keys == [], do: [], else: [:key])
+    known = for {name, value} <- opts, name in named, do: {name, value}
     verify_dir(disk(opts), known ++ rate)
   end
 
@@ -144,6 +146,32 @@ defmodule EventSeal.Command do
     end)
   end
 
+  @doc """
+  `--dir DIR [--archive DIR] [--size N] [--policy OID] --out FILE` writes what a time-stamp authority is to be asked,
+  `--dir DIR [--archive DIR] --request FILE --response FILE --anchors PEM` keeps its answer: see `EventSeal.Stamp`.
+  """
+  @spec stamp([String.t()]) :: status
+  def stamp(args) do
+    run(
+      "stamp --dir DIR [--archive DIR] [--size N] [--policy OID] --out FILE, " <>
+        "or stamp --dir DIR [--archive DIR] --request FILE --response FILE --anchors PEM",
+      args,
+      [dir: :string, archive: :string, size: :integer, policy: :string, out: :string] ++
+        [request: :string, response: :string, anchors: :string],
+      fn
+        %{dir: _, request: request, response: response, anchors: anchors} = opts, []
+        when not (is_map_key(opts, :out) or is_map_key(opts, :size) or is_map_key(opts, :policy)) ->
+          keep_stamp(disk(opts), request, response, anchors)
+
+        %{dir: _, out: out} = opts, [] when not (is_map_key(opts, :request) or is_map_key(opts, :anchors)) ->
+          ask_stamp(disk(opts), Keyword.new(Map.take(opts, [:size, :policy])), out)
+
+        _opts, _files ->
+          :usage
+      end
+    )
+  end
+
   @doc "`--dir DIR [--archive DIR] --flow FLOW --n N [--disclose] --out FILE`: see `EventSeal.prove/4`."
   @spec prove([String.t()]) :: status
   def prove(args) do
@@ -158,13 +186,13 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] --out FILE`: see `EventSeal.Page`."
+  @doc "`--dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] [--anchors PEM] --out FILE`: see `EventSeal.Page`."
   @spec report([String.t()]) :: status
   def report(args) do
     run(
-      "report --dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] --out FILE",
+      "report --dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] [--anchors PEM] --out FILE",
       args,
-      [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, out: :string],
+      [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, anchors: :string, out: :string],
       fn
         %{bodies: _} = opts, [] when not is_map_key(opts, :flow) -> :usage
         %{dir: _, out: _} = opts, [] -> page(disk(opts), opts)
@@ -273,6 +301,27 @@ defmodule EventSeal.Command do
     end)
   end
 
+  defp ask_stamp(disk, opts, out) do
+    with_reader(disk, fn store ->
+      with {:ok, request} <- Kept.request(store, opts), :ok <- write(out, request) do
+        Report.stamp_request(out)
+        0
+      end
+    end)
+  end
+
+  defp keep_stamp(disk, request, response, anchors) do
+    with {:ok, request} <- Error.posix(File.read(request), request),
+         {:ok, response} <- Error.posix(File.read(response), response) do
+      with_store(disk, :write, fn store ->
+        with {:ok, stamp, _last} <- Kept.add(store, request, response, anchors) do
+          Report.stamp(stamp, disk[:dir])
+          0
+        end
+      end)
+    end
+  end
+
   defp prove(disk, flow, n, disclose, out) do
     with_reader(disk, fn store ->
       with {:ok, checkpoint} <- signed(store),
@@ -289,7 +338,12 @@ defmodule EventSeal.Command do
     with {:ok, audit} <- if(opts[:audit], do: Auditor.noted(opts[:audit]), else: {:ok, nil}) do
       with_reader(disk, fn store ->
         with {:ok, page} <-
-               page(store, opts[:flow], opts, title: disk[:dir], audit: audit, progress: Report.progress()),
+               page(
+                 store,
+                 opts[:flow],
+                 opts,
+                 [title: disk[:dir], audit: audit, progress: Report.progress()] ++ anchors(opts)
+               ),
              :ok <- write(out, Page.to_iodata(page)) do
           Report.page(Page.ok?(page), out)
           if Page.ok?(page), do: 0, else: 1
@@ -297,6 +351,8 @@ defmodule EventSeal.Command do
       end)
     end
   end
+
+  defp anchors(opts), do: Keyword.new(Map.take(opts, [:anchors]))
 
   defp page(store, nil, _opts, shown), do: Page.store(store, shown)
   defp page(store, flow, opts, shown), do: Page.flow(store, flow, [bodies: Map.get(opts, :bodies, false)] ++ shown)

@@ -41,7 +41,12 @@ defmodule EventSeal.Options do
     file: [type: :path, required: true, doc: "where it notes how far it has come; kept apart from the store's folder"],
     pause: [type: :milliseconds, default: 0, doc: "how long it rests between two passes, in ms"],
     threads: [type: :positive, default: 1, doc: "how many threads"],
-    max_rate: [type: :rate, doc: "at most so many a second, `{count, :events}` or `{count, :bytes}`"]
+    max_rate: [type: :rate, doc: "at most so many a second, `{count, :events}` or `{count, :bytes}`"],
+    anchors: [
+      type: :anchors,
+      doc:
+        "the certificates of time-stamp authorities whose stamps `EventSeal.health/1` shows, a PEM file or a list of their DER"
+    ]
   ]
 
   @schemas %{
@@ -151,6 +156,12 @@ defmodule EventSeal.Options do
             "one that does not begin so is a fault `:log`"
       ],
       key: [type: :keys, doc: "the verifier key of the log by which the checkpoint is believed, or all that it had"],
+      anchors: [
+        type: :anchors,
+        doc:
+          "the certificates of time-stamp authorities that are trusted, a PEM file or a list of their DER: a checkpoint must " <>
+            "have been stamped by one of them, else the answer is `:untrusted`"
+      ],
       progress: [
         type: {:function, 1},
         doc:

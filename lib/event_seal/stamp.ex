@@ -1,7 +1,7 @@
 defmodule EventSeal.Stamp do
   @moduledoc """
-  A time stamp (RFC 3161): a time-stamp authority says that a checkpoint existed before a time. What the log held then is
-  no older than the store's own clock says because somebody else has said so.
+  A time stamp (RFC 3161): a time-stamp authority says that a checkpoint existed before a time, and so all that the log held
+  then. A store's own times are claims; this is somebody else's word.
 
   `EventSeal.stamp_request/2` makes what an authority is asked, `EventSeal.add_stamp/4` checks its answer and keeps it with
   the checkpoint, as one more signature line of its note (FORMAT.md, "Time stamps"): so it goes wherever the checkpoint goes.
@@ -43,6 +43,26 @@ defmodule EventSeal.Stamp do
   @line "— #{@name} "
   {:ok, sha256} = Der.oid("2.16.840.1.101.3.4.2.1")
   @sha256 Der.value(0x30, [Der.value(0x06, sha256), Der.value(0x05, "")])
+
+  @doc "The time before which the checkpoint existed, in µs since the UNIX epoch: when it was stamped, as exactly as that is known."
+  @spec before(t) :: integer
+  def before(%__MODULE__{time: time, accuracy: accuracy}), do: time + (accuracy || 0)
+
+  @doc """
+  The stamp in one line.
+
+      iex> stamp = %EventSeal.Stamp{size: 9, time: 1_791_000_000_500_000, authority: "CN=Stamps", policy: "1.2.3", serial: 1}
+      iex> EventSeal.Stamp.to_line(stamp)
+      "the checkpoint of size 9 existed before 2026-10-03 04:00:01 UTC, says CN=Stamps, whose certificate was not checked"
+  """
+  @spec to_line(t) :: String.t()
+  def to_line(%__MODULE__{} = stamp) do
+    # A second that has begun counts as over.
+    at = DateTime.from_unix!(-Integer.floor_div(-before(stamp), 1_000_000))
+    at = Calendar.strftime(at, "%Y-%m-%d %H:%M:%S UTC")
+    checked = if stamp.anchor, do: " under #{stamp.anchor}", else: ", whose certificate was not checked"
+    "the checkpoint of size #{stamp.size} existed before #{at}, says #{stamp.authority}#{checked}"
+  end
 
   @doc """
   The stamps of a checkpoint's note, in the order in which they were added. `anchors` are the certificates that are trusted,

@@ -30,7 +30,7 @@ defmodule EventSeal.Verifier do
   (a position of it that was verified before), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
   then the flow to go on after, `nil` once all is done), `:head` (the path of a file of `EventSeal.Heads`),
   `:checkpoint` (the path of a file with a checkpoint that was kept elsewhere) with `:key` (the verifier key or keys of the
-  log), `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
+  log), `:anchors` (whose time stamps are believed, `t:EventSeal.Stamp.anchors/0`: then one must be there), `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
   of `%{flows: …, events: …, bytes: …}`, called about ten times a second; if it returns `:cancel`, the verification ends as
   `:cancelled`).
   """
@@ -74,7 +74,7 @@ defmodule EventSeal.Verifier do
     if Enum.any?([:flow, :after, :for], &(run.opts[&1] != nil)) do
       {:ok, run}
     else
-      with {:ok, ledger, faults} <- Ledger.open(run.store, outside),
+      with {:ok, ledger, faults} <- Ledger.open(run.store, outside, run.opts[:anchors]),
            do: {:ok, found(%{run | ledger: ledger}, faults)}
     end
   end

@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Stamp, Verdict}
 
   @every 100
   @shown 10
@@ -58,6 +58,14 @@ defmodule EventSeal.Command.Report do
     puts("It is signed by #{checkpoint.key}")
   end
 
+  @spec stamp_request(Path.t()) :: :ok
+  def stamp_request(out) do
+    puts("Wrote what a time-stamp authority is to be asked to #{out}. Keep it: its answer is checked against it.")
+  end
+
+  @spec stamp(Stamp.t(), Path.t()) :: :ok
+  def stamp(stamp, dir), do: puts("Kept in #{dir}: #{Stamp.to_line(stamp)}.")
+
   @spec proof(pos_integer, boolean, Path.t()) :: :ok
   def proof(n, disclose, out) do
     shown = if disclose, do: "with its body", else: "without its body"
@@ -85,6 +93,7 @@ defmodule EventSeal.Command.Report do
     )
 
     log(verdict)
+    if verdict.stamp, do: puts("  " <> Stamp.to_line(verdict.stamp))
     faults(verdict)
     damage(verdict.damage)
   end

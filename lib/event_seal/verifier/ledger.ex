@@ -6,24 +6,36 @@ defmodule EventSeal.Verifier.Ledger do
   #
   # A fault of the log as a whole names the flow "log", and a leaf's index or a size as its position.
 
-  alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Native, Store, Verdict}
+  alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Native, Stamp, Store, Verdict}
+  alias EventSeal.Stamp.Kept
 
   @page 4_096
   @log "log"
 
   @enforce_keys [:store, :held]
-  defstruct [:store, :held, size: 0, last: nil]
+  defstruct [:store, :held, size: 0, last: nil, stamp: nil]
 
-  @type t :: %__MODULE__{store: Store.t(), held: reference, size: non_neg_integer, last: Checkpoint.t() | nil}
+  @type t :: %__MODULE__{
+          store: Store.t(),
+          held: reference,
+          size: non_neg_integer,
+          last: Checkpoint.t() | nil,
+          stamp: Stamp.t() | nil
+        }
 
   @doc """
-  Reads the log. `outside` is a checkpoint that was kept elsewhere, or nil. Where a leaf cannot be read, nothing behind it has
+  Reads the log. `outside` is a checkpoint that was kept elsewhere, or nil; `anchors` whom to believe time stamps, or nil. Where a leaf cannot be read, nothing behind it has
   its place: that is a fault, and there is no ledger.
   """
-  @spec open(Store.t(), Checkpoint.t() | nil) :: {:ok, t | nil, [Fault.t()]} | {:error, Error.t()}
-  def open(store, outside) do
+  @spec open(Store.t(), Checkpoint.t() | nil, Stamp.anchors() | nil) ::
+          {:ok, t | nil, [Fault.t()]} | {:error, Error.t()}
+  def open(store, outside, anchors) do
+    with {:ok, {stamped, stamp}} <- stamped(store, anchors), do: open(store, outside, stamped, stamp)
+  end
+
+  defp open(store, outside, stamped, stamp) do
     {last, faults} = last(store)
-    checkpoints = Enum.reject([last, outside], &is_nil/1)
+    checkpoints = Enum.reject([last, outside, stamped], &is_nil/1)
     points = for(%{size: size} <- checkpoints, do: size) |> Enum.uniq() |> Enum.sort()
     held = Native.ledger()
 
@@ -31,14 +43,24 @@ defmodule EventSeal.Verifier.Ledger do
       {:ok, size, roots} ->
         :ok = Native.ledger_arrange(held)
         found = Enum.flat_map(checkpoints, &compare(&1, size, roots))
-        last = if Enum.any?(found), do: nil, else: last
-        {:ok, %__MODULE__{store: store, held: held, size: size, last: last}, faults ++ Enum.uniq(found)}
+        {last, stamp} = if Enum.any?(found), do: {nil, nil}, else: {last, stamp}
+        ledger = %__MODULE__{store: store, held: held, size: size, last: last, stamp: stamp}
+        {:ok, ledger, faults ++ Enum.uniq(found)}
 
       {:unreadable, size} ->
         {:ok, nil, faults ++ [fault(@log, size, :read)]}
 
       {:error, _} = error ->
         error
+    end
+  end
+
+  # What cannot be read is a fault, and named elsewhere; only who asks for an authority's word must have it.
+  defp stamped(store, anchors) do
+    case Kept.last(store, anchors) do
+      {:ok, found} -> {:ok, found || {nil, nil}}
+      {:error, %Error{reason: :corrupt}} when anchors == nil -> {:ok, {nil, nil}}
+      {:error, _} = error -> error
     end
   end
 
@@ -120,6 +142,7 @@ defmodule EventSeal.Verifier.Ledger do
          leaves: ledger.size,
          unknown_leaves: unknown,
          checkpoint: ledger.last && ledger.last.size,
+         stamp: ledger.stamp,
          covered: if(ledger.last, do: covered, else: 0)
        }}
     end
