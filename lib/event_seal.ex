@@ -298,6 +298,11 @@ defmodule EventSeal do
   checkpoint was stamped by a time-stamp authority (`add_stamp/4`), the verdict says before which time it existed; `anchors:`
   names the authorities that are believed.
 
+  What a checkpoint covers that was verified before need not be verified again: `since: checkpoint, key: key` compares the log
+  with it, and looks only at what came later, with the block before that, and whether all that it covers is still there. How
+  many events it did not look at is the verdict's `unseen`: what was changed in them it does not find. Where the log is not what
+  the checkpoint says, or less of a flow is there, all is looked at.
+
   A whole store need not be verified at once: `for: 200` stops after that time, and `after: verdict.next` goes on from there,
   tomorrow if need be, until `next` is nil. A flow is never left half done.
 
@@ -320,17 +325,23 @@ defmodule EventSeal do
   def verify(name, opts \\ []) do
     opts = Options.check!(opts, :verify)
 
-    for key <- [:range, :since], opts[key] && is_nil(opts[:flow]) do
+    # A position since which to verify is one of a flow, a checkpoint one of the whole store.
+    {of_flow, of_store} = if is_binary(opts[:since]), do: {[:range], [:since]}, else: {[:range, :since], []}
+
+    for key <- of_flow, opts[key] && is_nil(opts[:flow]) do
       raise ArgumentError, "option #{inspect(key)} needs the option :flow"
     end
 
-    if is_nil(opts[:checkpoint]) != is_nil(opts[:key]) do
-      raise ArgumentError, "options :checkpoint and :key need each other"
+    if Keyword.take(opts, [:checkpoint | of_store]) == [] != is_nil(opts[:key]) do
+      raise ArgumentError, "a checkpoint, given as :checkpoint or as :since, and the option :key need each other"
     end
 
-    whole = [flow: :head] ++ for part <- [:flow, :after, :for], other <- [:checkpoint, :anchors], do: {part, other}
+    whole =
+      [flow: :head] ++ for part <- [:flow, :after, :for], other <- [:checkpoint, :anchors | of_store], do: {part, other}
 
-    for {key, other} <- [range: :since, flow: :after, flow: :for] ++ whole, opts[key] && opts[other] do
+    apart = [range: :since, flow: :after, flow: :for] ++ for other <- of_store, do: {:checkpoint, other}
+
+    for {key, other} <- apart ++ whole, opts[key] && opts[other] do
       raise ArgumentError, "options #{inspect(key)} and #{inspect(other)} do not go together"
     end
 
@@ -494,8 +505,8 @@ defmodule EventSeal do
   defp alarm(instance, verdict, opts) do
     cond do
       not Verdict.ok?(verdict) -> Alarm.set(instance, verdict)
-      is_nil(opts[:flow]) and is_nil(opts[:after]) and is_nil(verdict.next) -> Alarm.clear(instance)
-      true -> :ok
+      opts[:flow] || opts[:after] || opts[:since] || verdict.next -> :ok
+      true -> Alarm.clear(instance)
     end
   end
 

@@ -69,18 +69,18 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM]` or `--file FILE…`, either with `--max-rate RATE`:
+  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…] [--anchors PEM]` or `--file FILE…`, either with `--max-rate RATE`:
   see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM], or verify --file FILE…; " <>
+      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] [--anchors PEM], or verify --file FILE…; " <>
         "both [--max-rate 20000|50MB]"
 
     switches =
-      [dir: :string, archive: :string, head: :string, checkpoint: :string, key: :keep, anchors: :string] ++
+      [dir: :string, archive: :string, head: :string, checkpoint: :string, since: :string, key: :keep, anchors: :string] ++
         [file: :keep, max_rate: :string]
 
     run(usage, args, switches, fn opts, files ->
@@ -88,10 +88,15 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
-    named = [:head, :checkpoint, :anchors] ++ if(keys == [], do: [], else: [:key])
-    known = for {name, value} <- opts, name in named, do: {name, value}
-    verify_dir(disk(opts), known ++ rate)
+  defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) do
+    known = Map.take(opts, [:checkpoint, :since])
+    named = Keyword.new(Map.take(opts, [:head, :checkpoint, :anchors] ++ if(keys == [], do: [], else: [:key])))
+
+    cond do
+      map_size(known) != min(length(keys), 1) -> :usage
+      opts[:since] -> with {:ok, note} <- read(opts.since), do: verify_dir(disk(opts), [since: note] ++ named ++ rate)
+      true -> verify_dir(disk(opts), named ++ rate)
+    end
   end
 
   defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
@@ -311,8 +316,7 @@ defmodule EventSeal.Command do
   end
 
   defp keep_stamp(disk, request, response, anchors) do
-    with {:ok, request} <- Error.posix(File.read(request), request),
-         {:ok, response} <- Error.posix(File.read(response), response) do
+    with {:ok, request} <- read(request), {:ok, response} <- read(response) do
       with_store(disk, :write, fn store ->
         with {:ok, stamp, _last} <- Kept.add(store, request, response, anchors) do
           Report.stamp(stamp, disk[:dir])
@@ -361,6 +365,8 @@ defmodule EventSeal.Command do
     with {:ok, nil} <- Checkpoint.last(store),
          do: {:error, Error.new(:not_found, detail: "no checkpoint was signed yet")}
   end
+
+  defp read(path), do: Error.posix(File.read(path), path)
 
   # A file that is there may be the one copy of something.
   defp write(path, text), do: Error.posix(File.write(path, text, [:exclusive]), path)

@@ -136,9 +136,10 @@ defmodule EventSeal.Options do
         doc: "positions `first..last` of that flow, checked alone; `:not_found` if no event stands there"
       ],
       since: [
-        type: :count,
+        type: :since,
         doc:
-          "a position of that flow up to which it was verified before: only what came later is checked, and that it still stands"
+          "a position of that flow up to which it was verified before: only what came later is checked, and that it still " <>
+            "stands. Or, of the whole store, an `EventSeal.Checkpoint` or its text, with `:key`: only what it does not cover"
       ],
       after: [type: :any, doc: "only the flows behind this one, in byte order: the `next` of an earlier verdict"],
       for: [
@@ -237,6 +238,7 @@ defmodule EventSeal.Options do
   defp value(_name, :any, value), do: value
   defp value(_name, :store, module) when is_atom(module) and module not in [nil, true, false], do: {module, []}
   defp value(_name, :clock, module) when is_atom(module) and module not in [nil, true, false], do: {module, nil}
+  defp value(_name, :since, %{note: note}) when is_binary(note), do: note
   defp value(_name, :time, %DateTime{} = at), do: DateTime.to_unix(at, :microsecond)
 
   defp value(name, type, value) do
@@ -246,6 +248,7 @@ defmodule EventSeal.Options do
   defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:path, value), do: is_binary(value) and value != ""
   defp valid?(:keys, value), do: value != [] and value |> List.wrap() |> Enum.all?(&is_binary/1)
+  defp valid?(:since, value), do: is_binary(value) or valid?(:count, value)
   defp valid?(:anchors, value), do: valid?(:keys, value)
   defp valid?(:text, value), do: is_binary(value)
   defp valid?(:boolean, value), do: is_boolean(value)
@@ -269,6 +272,7 @@ defmodule EventSeal.Options do
   defp rule(:atom), do: "an atom"
   defp rule(:path), do: "a path"
   defp rule(:keys), do: "a verifier key's text, or a list of them"
+  defp rule(:since), do: "a position or a checkpoint"
   defp rule(:anchors), do: "the path of a PEM file, or a list of certificates, DER"
   defp rule(:text), do: "a text"
   defp rule(:boolean), do: "true or false"

@@ -93,6 +93,7 @@ defmodule EventSeal.Command.Report do
     )
 
     log(verdict)
+    if verdict.since, do: puts("  " <> since(verdict))
     if verdict.stamp, do: puts("  " <> Stamp.to_line(verdict.stamp))
     faults(verdict)
     damage(verdict.damage)
@@ -103,6 +104,10 @@ defmodule EventSeal.Command.Report do
   defp log(verdict) do
     unknown = if verdict.unknown_leaves > 0, do: ", #{number(verdict.unknown_leaves)} of unknown types", else: ""
     puts("  #{count(verdict.leaves, "leaf", "leaves")} of the log held against them#{unknown}; #{covered(verdict)}")
+  end
+
+  defp since(verdict) do
+    "since the checkpoint of #{count(verdict.since, "leaf", "leaves")}: #{count(verdict.unseen, "event")} that it covers NOT looked at"
   end
 
   defp covered(%{checkpoint: nil}), do: "no checkpoint covers them"

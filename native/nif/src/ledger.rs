@@ -1,7 +1,7 @@
 //! The log as a verification holds it against a store: what its leaves bind, and the edge of the tree over them.
 
 use crate::list::List;
-use crate::terms::{atoms, binary, name};
+use crate::terms::{array, atoms, binary, name};
 use event_seal_core::log::{Discord, Frontier, Ledger};
 use event_seal_core::suite::Digest;
 use event_seal_core::verify::FaultClass;
@@ -56,6 +56,19 @@ fn ledger_learn<'a>(
 fn ledger_arrange(held: ResourceArc<Held>) -> rustler::Atom {
     held.write().ledger.arrange();
     atoms::ok()
+}
+
+/// Up to which position the leaves below `size` bind the flow with this genesis digest: its blocks, and its events.
+#[rustler::nif]
+fn ledger_reach(held: ResourceArc<Held>, genesis: Binary, size: u64) -> NifResult<(u64, u64)> {
+    Ok(held.read().ledger.reach(&array(genesis)?, size))
+}
+
+/// What the leaves below `size` say of that flow before a position need not be met.
+#[rustler::nif]
+fn ledger_pass(held: ResourceArc<Held>, genesis: Binary, size: u64, before: u64) -> NifResult<rustler::Atom> {
+    held.read().ledger.pass(&array(genesis)?, size, before);
+    Ok(atoms::ok())
 }
 
 /// Whether blocks were seen of which no leaf is known.

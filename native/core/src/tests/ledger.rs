@@ -319,6 +319,71 @@ fn malformed_leaves_are_told_unknown_ones_counted_and_another_suite_is_none() {
     );
 }
 
+/// Blocks of 4, 1 and 3 events under leaves 0 to 2; then tails of 6 and 9, and the tail of 11.
+fn grown(flow: &Flow) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let pieces = flow.pack(&SIZES);
+    let mut leaves: Vec<Vec<u8>> = pieces.iter().take(3).map(|block| block_leaf(block)).collect();
+    leaves.extend([6, 9, 11].map(|n| tail_leaf(flow, n)));
+    (pieces, leaves)
+}
+
+#[test]
+fn how_far_the_first_leaves_bind_a_flow() {
+    let flow = flow(Suite::Sha256);
+    let (_, leaves) = grown(&flow);
+    let known = ledger(&leaves);
+    let reach: Vec<(u64, u64)> = (0..=7).map(|size| known.reach(&flow.g(), size)).collect();
+    let (eight, nine) = ((8, 8), (8, 9));
+    assert_eq!(
+        reach,
+        [(0, 0), (4, 4), (5, 5), eight, eight, nine, (8, 11), (8, 11)]
+    );
+    assert_eq!(known.reach(&[7; 32], 7), (0, 0));
+    // What was said before a decision may have been taken back; the decision itself binds.
+    let decided = [&leaves[..4], &[decision(&flow, 6)], &leaves[4..]].concat();
+    let known = ledger(&decided);
+    let reach: Vec<(u64, u64)> = (0..=7).map(|size| known.reach(&flow.g(), size)).collect();
+    assert_eq!(reach[..5], [(0, 0); 5]);
+    assert_eq!(reach[5..], [(0, 6), (0, 9), (0, 11)]);
+}
+
+#[test]
+fn what_is_passed_over_need_not_be_met_and_nothing_else() {
+    let flow = flow(Suite::Sha256);
+    let (pieces, leaves) = grown(&flow);
+    let unmet = |size, before, from: usize, leaves: &[Vec<u8>]| {
+        let ledger = ledger(leaves);
+        ledger.pass(&flow.g(), size, before);
+        let source = Against {
+            source: &pieces[from..],
+            ledger: &ledger,
+        };
+        let run = Run {
+            alone: true,
+            ..clinic::run(pieces.len() - from)
+        };
+        let runs = if from < pieces.len() { vec![run] } else { vec![] };
+        let found = verify(&source, &runs, &Unwatched, 1000).faults;
+        let unmet: Vec<u64> = ledger.unmet().iter().map(|one| one.position).collect();
+        (named(&found), unmet)
+    };
+    // From the last block on: the two before it are passed over.
+    assert_eq!(unmet(5, 6, 2, &leaves), (vec![], vec![]));
+    assert_eq!(unmet(5, 5, 2, &leaves), (vec![("log", 5)], vec![]));
+    assert_eq!(unmet(1, 6, 2, &leaves), (vec![("log", 5)], vec![]));
+    // Nothing of the flow is looked at: what came later is missed, and so is the flow's end.
+    assert_eq!(unmet(6, 12, pieces.len(), &leaves), (vec![], vec![]));
+    assert_eq!(unmet(5, 12, pieces.len(), &leaves), (vec![], vec![11]));
+    assert_eq!(unmet(6, 11, pieces.len(), &leaves), (vec![], vec![11]));
+    // The same again says nothing new, another one does.
+    let again = [&leaves[..], &[leaves[0].clone(), leaves[5].clone()]].concat();
+    assert_eq!(unmet(6, 12, pieces.len(), &again), (vec![], vec![]));
+    let mut other = leaves[0].clone();
+    other[60] ^= 1;
+    let fork = [&leaves[..], &[other]].concat();
+    assert_eq!(unmet(6, 12, pieces.len(), &fork), (vec![], vec![1, 1]));
+}
+
 #[test]
 fn a_leaf_takes_56_bytes_and_a_flow_72_at_most() {
     let genesis = |flow: u64| -> Digest {
