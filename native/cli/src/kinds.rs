@@ -3,6 +3,7 @@
 mod archive;
 mod containers;
 mod interchange;
+pub mod log;
 mod proof;
 
 use crate::opened::Opened;
@@ -31,7 +32,13 @@ pub struct Kind {
 }
 
 /// All kinds.
-static KINDS: [Kind; 4] = [interchange::KIND, containers::KIND, archive::KIND, proof::KIND];
+static KINDS: [Kind; 5] = [
+    interchange::KIND,
+    containers::KIND,
+    archive::KIND,
+    log::KIND,
+    proof::KIND,
+];
 
 enum Claim {
     Known,
@@ -50,6 +57,8 @@ pub struct Checked {
     pub signed: Result<Option<Signed>, String>,
     /// Of one event alone: what is proved, or would be.
     pub event: Option<String>,
+    /// Of a log: what is in it.
+    pub log: Option<log::Log>,
     /// The line with which the file stops to be one.
     pub broken_line: Option<u64>,
 }
@@ -78,8 +87,14 @@ impl Checked {
             signature: Signature::None,
             signed: Ok(None),
             event: None,
+            log: None,
             broken_line: None,
         }
+    }
+
+    /// Whether there was anything that could be verified.
+    pub fn is_something(&self) -> bool {
+        self.verdict.events > 0 || self.log.is_some_and(|log| log.leaves + log.checkpoints > 0)
     }
 
     /// The same with what its signature is worth.

@@ -5,6 +5,7 @@ mod clinic;
 mod lanes;
 mod ledger;
 pub mod log;
+mod log_file;
 pub mod proof;
 mod properties;
 mod settling;

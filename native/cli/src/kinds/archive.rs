@@ -40,8 +40,8 @@ fn told(signed: archive::Signed) -> Signed {
     Signed {
         origin: signed.origin,
         size: signed.size,
-        index: signed.index,
-        through: signed.last,
+        index: Some(signed.index),
+        through: Some(signed.last),
         names: signed.names,
         key: signed.by.map(|_| log),
         witnesses,
