@@ -4,8 +4,9 @@ defmodule EventSeal.SinceTest do
   # Not beside other tests that run commands: a command's store has one name.
   use ExUnit.Case, async: false
 
+  import EventSeal.CommandLine
   import EventSeal.Forgery, only: [edit: 4, leaves: 1, put: 3, read: 1, write!: 2]
-  alias EventSeal.{BitRot, Chain, Checkpoint, Command, Error, Native, Signer, Store, Verdict, Verifier}
+  alias EventSeal.{BitRot, Chain, Checkpoint, Error, Native, Signer, Store, Verdict, Verifier}
 
   @moduletag :tmp_dir
 
@@ -113,14 +114,14 @@ defmodule EventSeal.SinceTest do
     assert Verdict.ok?(verdict)
     assert verdict.unseen == 10
     assert faults(run(context.store, [])) == [{"patient/1", 2, :commitment}]
-    assert {0, text} = command(["--dir", context.store | files(context)])
+    assert {0, text} = command(:verify, ["--dir", context.store | files(context)])
     assert text =~ "since the checkpoint of 7 leaves: 10 events that it covers NOT looked at"
   end
 
   test "what was changed later is found", context do
     forge(context, "patient/1 body 12.", "patient/1 body XX.")
     assert faults(run(context.store, context.since)) == [{"patient/1", 12, :commitment}]
-    assert {1, text} = command(["--dir", context.store | files(context)])
+    assert {1, text} = command(:verify, ["--dir", context.store | files(context)])
     assert text =~ "patient/1, position 12, block 2: commitment"
   end
 
@@ -256,14 +257,14 @@ defmodule EventSeal.SinceTest do
     stop_supervised!(context.name)
     {:ok, other} = Signer.File.generate(context.key_file <> "2", "clinic.example/log")
     ["--since", since, "--key", key] = files(context)
-    assert {0, _} = command(["--dir", context.store, "--since", since, "--key", other, "--key", key])
-    assert {2, text} = command(["--dir", context.store, "--since", since, "--key", other])
+    assert {0, _} = command(:verify, ["--dir", context.store, "--since", since, "--key", other, "--key", key])
+    assert {2, text} = command(:verify, ["--dir", context.store, "--since", since, "--key", other])
     assert text =~ "no key of the log has signed it"
-    assert {2, text} = command(["--dir", context.store, "--since", since <> "x", "--key", key])
+    assert {2, text} = command(:verify, ["--dir", context.store, "--since", since <> "x", "--key", key])
     assert text =~ "no such file"
 
     for args <- [["--since", since], ["--key", key], ["--since", since, "--checkpoint", since, "--key", key]] do
-      assert {2, "usage" <> _} = command(["--dir", context.store | args])
+      assert {2, "usage" <> _} = command(:verify, ["--dir", context.store | args])
     end
   end
 
@@ -271,18 +272,5 @@ defmodule EventSeal.SinceTest do
     path = context.store <> ".checkpoint"
     File.write!(path, context.checkpoint.note)
     ["--since", path, "--key", context.key]
-  end
-
-  defp command(args) do
-    me = self()
-
-    text =
-      ExUnit.CaptureIO.capture_io(fn ->
-        errors = ExUnit.CaptureIO.capture_io(:stderr, fn -> send(me, {:status, Command.verify(args)}) end)
-        IO.write(errors)
-      end)
-
-    assert_received {:status, status}
-    {status, text}
   end
 end

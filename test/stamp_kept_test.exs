@@ -3,8 +3,9 @@ defmodule EventSeal.StampKeptTest do
   # Not beside other tests that run commands: a command's store has one name.
   use ExUnit.Case, async: false
 
+  import EventSeal.CommandLine
   import EventSeal.Forgery, only: [edit: 4, leaves: 1, read: 1, write!: 2]
-  alias EventSeal.{Checkpoint, Command, Error, Export, Native, Proof, Signer, Stamp, Store, TimeStamper, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Native, Proof, Signer, Stamp, Store, TimeStamper, Verdict}
 
   @moduletag :tmp_dir
 
@@ -220,18 +221,5 @@ defmodule EventSeal.StampKeptTest do
     anchors = Enum.map(anchors, & &1.der)
     assert {:ok, %{size: 2}} = :event_seal.add_stamp(context.name, request, response, anchors: anchors)
     assert {:ok, %{stamp: %{anchor: "CN=Root, O=Clinic"}}} = :event_seal.verify(context.name, anchors: anchors)
-  end
-
-  defp command(name, args) do
-    me = self()
-
-    text =
-      ExUnit.CaptureIO.capture_io(fn ->
-        errors = ExUnit.CaptureIO.capture_io(:stderr, fn -> send(me, {:status, apply(Command, name, [args])}) end)
-        IO.write(errors)
-      end)
-
-    assert_received {:status, status}
-    {status, text}
   end
 end

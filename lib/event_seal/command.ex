@@ -1,7 +1,7 @@
 defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
-  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`,
+  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`, `mix event_seal.packet`,
   `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
@@ -10,9 +10,24 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
+  alias EventSeal.{
+    Archive,
+    Auditor,
+    Checkpoint,
+    Doctor,
+    Error,
+    Export,
+    Heads,
+    Import,
+    Interchange,
+    Log,
+    Page,
+    Proof,
+    Restore
+  }
+
   alias EventSeal.{Signer, Store, Verdict, Verifier}
-  alias EventSeal.Command.{Examination, Report}
+  alias EventSeal.Command.{Asked, Examination, Report, Signed}
   alias EventSeal.Stamp.Kept
 
   @type status :: 0 | 1 | 2
@@ -69,14 +84,14 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…] [--anchors PEM]` or `--file FILE…`, either with `--max-rate RATE`:
+  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…] [--anchors PEM]` or `--file FILE… [--key KEY…]`, either with `--max-rate RATE`:
   see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] [--anchors PEM], or verify --file FILE…; " <>
+      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] [--anchors PEM], or verify --file FILE… [--key KEY…]; " <>
         "both [--max-rate 20000|50MB]"
 
     switches =
@@ -84,7 +99,7 @@ defmodule EventSeal.Command do
         [file: :keep, max_rate: :string]
 
     run(usage, args, switches, fn opts, files ->
-      with {:ok, rate} <- rate(opts[:max_rate]), do: verify(Map.delete(opts, :max_rate), files, rate)
+      with {:ok, rate} <- Asked.rate(opts[:max_rate]), do: verify(Map.delete(opts, :max_rate), files, rate)
     end)
   end
 
@@ -99,25 +114,10 @@ defmodule EventSeal.Command do
     end
   end
 
-  defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
-    do: verify_files(files ++ more, rate)
+  defp verify(%{file: [_ | _] = files, key: keys} = opts, more, rate) when map_size(opts) == 2,
+    do: verify_files(files ++ more, keys, rate)
 
   defp verify(_opts, _files, _rate), do: :usage
-
-  @units %{"" => {1, :events}, "B" => {1, :bytes}, "kB" => {1_000, :bytes}, "MB" => {1_000_000, :bytes}}
-
-  defp rate(nil), do: {:ok, []}
-
-  defp rate(text) do
-    case Integer.parse(text) do
-      {count, unit} when count in 1..1_000_000_000 and is_map_key(@units, unit) ->
-        {size, what} = @units[unit]
-        {:ok, max_rate: {count * size, what}}
-
-      _other ->
-        :usage
-    end
-  end
 
   @doc "`--name NAME --out FILE [--witness]`: see `EventSeal.Signer.File`."
   @spec keygen([String.t()]) :: status
@@ -191,6 +191,28 @@ defmodule EventSeal.Command do
     )
   end
 
+  @doc """
+  `--dir DIR [--archive DIR] --flow FLOW [--range A-B] [--since TIME] [--until TIME] [--disclose | --show N…] --out FILE`: see
+  `EventSeal.packet/3`. A time is as in ISO 8601, with its offset.
+  """
+  @spec packet([String.t()]) :: status
+  def packet(args) do
+    run(
+      "packet --dir DIR [--archive DIR] --flow FLOW [--range A-B] [--since TIME] [--until TIME] " <>
+        "[--disclose | --show N…] --out FILE",
+      args,
+      [dir: :string, archive: :string, flow: :string, range: :string, since: :string, until: :string] ++
+        [disclose: :boolean, show: [:integer, :keep], out: :string],
+      fn
+        %{dir: _, flow: flow, out: out} = opts, [] ->
+          with {:ok, asked} <- Asked.packet(opts), do: packet(disk(opts), flow, asked, out)
+
+        _opts, _files ->
+          :usage
+      end
+    )
+  end
+
   @doc "`--dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] [--anchors PEM] --out FILE`: see `EventSeal.Page`."
   @spec report([String.t()]) :: status
   def report(args) do
@@ -234,7 +256,7 @@ defmodule EventSeal.Command do
   end
 
   defp repeated(opts, switches),
-    do: for({name, :keep} <- switches, into: %{}, do: {name, Keyword.get_values(opts, name)})
+    do: for({name, type} <- switches, :keep in List.wrap(type), into: %{}, do: {name, Keyword.get_values(opts, name)})
 
   defp suite(name) do
     with :error <- Map.fetch(@suites, name), do: :usage
@@ -338,6 +360,16 @@ defmodule EventSeal.Command do
     end)
   end
 
+  defp packet(disk, flow, opts, out) do
+    with_reader(disk, fn store ->
+      with {:ok, packet} <- Archive.packet(store, flow, Keyword.put_new(opts, :disclose, false)),
+           :ok <- write(out, packet) do
+        Report.packet(byte_size(packet), opts[:disclose], out)
+        0
+      end
+    end)
+  end
+
   defp page(disk, %{out: out} = opts) do
     with {:ok, audit} <- if(opts[:audit], do: Auditor.noted(opts[:audit]), else: {:ok, nil}) do
       with_reader(disk, fn store ->
@@ -404,9 +436,9 @@ defmodule EventSeal.Command do
 
   defp exists(out, why), do: {:error, Error.new(:invalid, field: :out, rule: "#{out} #{why}")}
 
-  defp verify_files(files, rate) do
+  defp verify_files(files, keys, rate) do
     named = if match?([_], files), do: hd(files), else: "#{length(files)} files"
-    verdict(Interchange.verify_files(files, rate), named)
+    verdict(if(keys == [], do: Interchange.verify_files(files, rate), else: Signed.verify(files, keys, rate)), named)
   end
 
   defp verdict({:ok, verdict}, what) do

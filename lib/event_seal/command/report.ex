@@ -72,6 +72,22 @@ defmodule EventSeal.Command.Report do
     puts("Wrote the proof of the event at position #{n}, #{shown}, to #{out}.")
   end
 
+  @spec packet(pos_integer, boolean | [pos_integer], Path.t()) :: :ok
+  def packet(bytes, disclose, out) do
+    shown =
+      case disclose do
+        true -> "all bodies"
+        none when none in [false, []] -> "no body"
+        positions -> "#{count(length(positions), "body", "bodies")} at most"
+      end
+
+    puts("Wrote #{number(bytes)} bytes to #{out}: #{shown} in it, of the others their commitments.")
+  end
+
+  @doc "What a file shows whose signatures hold."
+  @spec signed(Path.t(), String.t(), String.t()) :: :ok
+  def signed(path, what, key), do: puts("#{path}: #{what} signed by #{key}")
+
   @spec page(boolean, Path.t()) :: :ok
   def page(ok, out) do
     clear()

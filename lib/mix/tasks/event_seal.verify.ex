@@ -5,10 +5,12 @@ defmodule Mix.Tasks.EventSeal.Verify do
 
       mix event_seal.verify --dir DIR [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM] [--max-rate RATE]
       mix event_seal.verify --dir DIR --since FILE --key KEY… [--head FILE] [--anchors PEM] [--max-rate RATE]
-      mix event_seal.verify --file FILE… [--max-rate RATE]
+      mix event_seal.verify --file FILE… [--key KEY…] [--max-rate RATE]
 
   With `--head`, a file that `mix event_seal.head` wrote earlier, a store that has lost since what it had then is recognised
-  as rolled back. `--file` also takes the `.blocks` files of `mix event_seal.doctor`.
+  as rolled back. `--file` also takes the `.blocks` files of `mix event_seal.doctor`. With `--key`, the files must be archives,
+  packets or proofs of events that this key has signed: the report says up to which position. Of any other, and of one that
+  is not signed so, nothing is verified: the exit status is 2.
 
   A store is held against its own log, and the log against its last checkpoint, always. With `--checkpoint`, a file with a
   checkpoint that was kept elsewhere, and `--key`, the verifier key of the log (once for each that it had), a store that was
