@@ -276,6 +276,37 @@ defmodule EventSeal.StampTest do
       assert text =~ "1.3.14.3.2.26"
     end
 
+    test "of a time that no date is, or of an accuracy that is none, is refused", context do
+      %{ecdsa: %{root: root}, note: note, dir: dir} = context
+      dir = Path.join(dir, "times")
+      tsa = TimeStamper.certificate!(dir, "Stamps", :ecdsa, root, to: "99991231235959Z")
+      {request, asked} = request(note)
+      info = without_name(TimeStamper.part!(tsa, TimeStamper.reply!(tsa, request), :tst_info))
+
+      for {time, accuracy, holds} <- [
+            {"20260101000000Z", Der.value(0x30, Der.integer(90)), true},
+            {"20260101000000.25Z", "", true},
+            {"20260101000000Z", Der.value(0x30, <<0x80, 1, 0>>), true},
+            {"20260101000000.50Z", "", false},
+            {"20260101000000Z", Der.value(0x30, Der.integer(2 ** 40)), false},
+            {"20260101000000Z", Der.value(0x30, <<0x02, 1, 0xFF>>), false},
+            {"20260101000000Z", Der.value(0x30, <<0x80, 2, 3, 0xE8>>), false},
+            {"99991231235959Z", Der.value(0x30, Der.integer(1)), false}
+          ] do
+        forged =
+          for {tag, _, whole} <- Der.all!(Der.one!(info, 0x30)), tag not in [0x18, 0xFF] do
+            whole
+          end
+
+        [version, policy, imprint, serial, _accuracy | rest] = forged
+        at = Der.value(0x18, time)
+        info = Der.value(0x30, [version, policy, imprint, serial, at, accuracy | rest])
+        outcome = tsa |> TimeStamper.token!(info, ["-cades"]) |> answer(asked, note, root)
+        assert match?({:ok, _}, outcome) == holds, inspect({time, accuracy, outcome})
+        with {:ok, {_token, stamp}} <- outcome, do: assert(Stamp.to_line(stamp) =~ "existed before 2026-01-01 00:0")
+      end
+    end
+
     test "of two signers is refused", %{ecdsa: %{root: root}, note: note, dir: dir} do
       dir = Path.join(dir, "two")
       [one, two] = for name <- ["One", "Two"], do: TimeStamper.certificate!(dir, name, :ecdsa, root)

@@ -37,6 +37,8 @@ defmodule EventSeal.Stamp do
   @typedoc "Trusted certificates: the path of a PEM file, or their DER."
   @type anchors :: Path.t() | [binary, ...]
 
+  # A note can bear no more.
+  @longest 1_048_576
   @name "event-seal/rfc3161"
   # As signed notes name a key, of a type that has no number: there is no public key, and each authority has the same id.
   @id binary_part(:crypto.hash(:sha256, @name <> "\n" <> <<0xFF>> <> "RFC 3161 TimeStampToken"), 0, 4)
@@ -65,20 +67,17 @@ defmodule EventSeal.Stamp do
   end
 
   @doc """
-  The stamps of a checkpoint's note, in the order in which they were added. `anchors` are the certificates that are trusted,
+  The stamps of a checkpoint's note, in the order in which they were added; an empty list if it has none. `anchors` are the certificates that are trusted,
   nil if that is not asked. The note's own signatures are not looked at (`EventSeal.Checkpoint.open/2`).
 
   `:untrusted` if one does not hold, or leads to no anchor; `:malformed` if it is no stamp.
   """
   @spec verify(String.t(), anchors | nil) :: {:ok, [t]} | {:error, Error.t()}
   def verify(note, anchors) do
-    with {:ok, trusted} <- trusted(anchors),
-         do:
-           Error.reduce(
-             Enum.reverse(tokens(note)),
-             [],
-             &with({:ok, stamp} <- check(note, &1, trusted), do: {:ok, [stamp | &2]})
-           )
+    with {:ok, trusted} <- trusted(anchors) do
+      add = fn token, stamps -> with {:ok, stamp} <- check(note, token, trusted), do: {:ok, [stamp | stamps]} end
+      note |> tokens() |> Enum.reverse() |> Error.reduce([], add)
+    end
   end
 
   @doc "The TimeStampTokens of a checkpoint's note, DER: what `openssl ts -verify -token_in` reads."
@@ -168,6 +167,8 @@ defmodule EventSeal.Stamp do
       end)
     end
   end
+
+  defp granted!(response) when byte_size(response) > @longest, do: Der.malformed!("no response, but something longer")
 
   defp granted!(response) do
     case Der.all!(Der.one!(response, 0x30)) do

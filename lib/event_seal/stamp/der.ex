@@ -6,6 +6,9 @@ defmodule EventSeal.Stamp.Der do
   import Bitwise
   alias EventSeal.Error
 
+  # Longer ones, whose numbers would be as long, name nothing.
+  @longest_oid 64
+
   @typedoc "A value: its tag, its contents, and all its bytes."
   @type value :: {tag :: byte, contents :: binary, whole :: binary}
 
@@ -62,6 +65,8 @@ defmodule EventSeal.Stamp.Der do
 
   @doc "The object identifier that these contents are, with dots."
   @spec oid!(binary) :: String.t()
+  def oid!(contents) when byte_size(contents) > @longest_oid, do: malformed!("an object identifier")
+
   def oid!(contents) do
     [first | rest] = arcs!(contents, 0, [])
     top = min(div(first, 40), 2)

@@ -15,6 +15,9 @@ defmodule EventSeal.Stamp.Token do
   @octets 0x04
   @oid 0x06
 
+  # The year 10000, for which there is no date.
+  @latest 253_402_300_800_000_000
+
   # Contents of object identifiers, by what they name.
   ids = fn names -> Map.new(names, fn {text, name} -> {elem(Der.oid(text), 1), name} end) end
   {:ok, signed_data} = Der.oid("1.2.840.113549.1.7.2")
@@ -203,6 +206,9 @@ defmodule EventSeal.Stamp.Token do
          {nonce, rest} = optional(rest, @integer),
          {tsa, rest} = optional(rest, 0xA0),
          {extensions, []} <- optional(rest, 0xA1),
+         time = time!(time),
+         accuracy = accuracy && accuracy!(all!(accuracy)),
+         true <- time + (accuracy || 0) < @latest,
          # The default is not written.
          true <- ordering in [nil, <<0xFF>>] do
       if extensions, do: known!(all!(extensions))
@@ -211,8 +217,8 @@ defmodule EventSeal.Stamp.Token do
         imprint: {digest!(digest), hash},
         policy: oid!(policy),
         serial: integer!(serial),
-        time: time!(time),
-        accuracy: accuracy && accuracy!(all!(accuracy)),
+        time: time,
+        accuracy: accuracy,
         nonce: nonce && integer!(nonce),
         tsa: tsa && directory_name!(all!(tsa))
       }
