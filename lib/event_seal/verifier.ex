@@ -140,12 +140,25 @@ defmodule EventSeal.Verifier do
 
       {:ok, flows} ->
         {last, _blocks} = List.last(flows)
+        {run, flows} = unended(run, flows)
         with {:ok, %{verdict: %{next: nil}} = run} <- page(run, flows), do: pages(run, last)
 
       {:error, _} = error ->
         error
     end
   end
+
+  # All but the closed flows that the checkpoint covers to their end.
+  defp unended(%{ledger: %{base: base}} = run, flows) when base > 0 do
+    {closed, open} = Enum.split_with(flows, &match?({_flow, [_ | _]}, &1))
+    ends = for {_flow, blocks} <- closed, do: {elem(piece(List.last(blocks).at), 1), last(blocks)}
+    {ended, others} = closed |> Enum.zip(Ledger.pass_ended(run.ledger, ends)) |> Enum.split_with(&elem(&1, 1))
+    unseen = Enum.sum(for {{_flow, blocks}, true} <- ended, do: last(blocks))
+    run = put_in(run.verdict.unseen, run.verdict.unseen + unseen)
+    {run, Enum.map(others, &elem(&1, 0)) ++ open}
+  end
+
+  defp unended(run, flows), do: {run, flows}
 
   defp page(run, []), do: {:ok, run}
 
@@ -161,7 +174,8 @@ defmodule EventSeal.Verifier do
 
   # What came since the checkpoint, with the block before it. Where less is there than it covers, all of the flow is looked at.
   defp newer(run, flow) do
-    with {:ok, %{intact: true, whole: true} = head} <- Store.head(run.store, flow),
+    with {:ok, %{intact: true, whole: true, genesis: genesis} = head} when genesis != nil <-
+           Store.head(run.store, flow, :unsealed),
          {fixed, n} when n > 0 <- Ledger.reach(run.ledger, head.genesis),
          last when last >= n and head.fixed >= fixed <- settled(head),
          {:ok, first} <- newer_from(run, head, fixed, {fixed, n} == {head.fixed, last}) do

@@ -117,6 +117,13 @@ defmodule EventSeal.Verifier.Ledger do
   @spec pass(t, binary, pos_integer) :: :ok
   def pass(ledger, genesis, before), do: Native.ledger_pass(ledger.held, digest(genesis), ledger.base, before)
 
+  @doc """
+  Of closed flows, each by where its last block lies and its last position: whether what is taken as verified ends with that
+  very block. Then it is not looked for.
+  """
+  @spec pass_ended(t, [{term, pos_integer}]) :: [boolean]
+  def pass_ended(ledger, flows), do: Native.ledger_pass_ended(ledger.held, flows, ledger.base)
+
   # Of a record that is none nothing is known.
   defp digest(genesis) do
     case Chain.restore(genesis, nil, nil, []) do

@@ -2,6 +2,7 @@
 
 use crate::list::List;
 use crate::terms::{array, atoms, binary, name};
+use crate::verify::{Files, piece};
 use event_seal_core::log::{Discord, Frontier, Ledger};
 use event_seal_core::suite::Digest;
 use event_seal_core::verify::FaultClass;
@@ -69,6 +70,28 @@ fn ledger_reach(held: ResourceArc<Held>, genesis: Binary, size: u64) -> NifResul
 fn ledger_pass(held: ResourceArc<Held>, genesis: Binary, size: u64, before: u64) -> NifResult<rustler::Atom> {
     held.read().ledger.pass(&array(genesis)?, size, before);
     Ok(atoms::ok())
+}
+
+/// Of flows that are closed, each by where its last block lies and its last position: whether the leaves below `size` end
+/// with that block, by its header. What they say of those that do is passed over.
+#[rustler::nif(schedule = "DirtyIo")]
+fn ledger_pass_ended<'a>(
+    held: ResourceArc<Held>,
+    flows: List<(Term<'a>, u64)>,
+    size: u64,
+) -> NifResult<Vec<bool>> {
+    let learnt = held.read();
+    let (mut files, mut buffer) = (Files::default(), Vec::new());
+    let mut ended = Vec::new();
+    for (place, last) in flows.iter() {
+        let header = piece(*place, &mut files)?.header(&mut buffer);
+        let header = header.filter(|header| header.closes && header.last() == *last);
+        ended.push(header.is_some_and(|header| {
+            let block = (header.height, *last, header.digest());
+            learnt.ledger.pass_ended(&header.genesis, size, block)
+        }));
+    }
+    Ok(ended)
 }
 
 /// Whether blocks were seen of which no leaf is known.

@@ -3,7 +3,7 @@
 //!
 //! libFuzzer runs them from `native/fuzz`; the tests here run them over the corpus and what becomes of it, on any toolchain.
 use event_seal_core::archive::{Archive, Disclose, Item, LogFile, Preamble, disclose};
-use event_seal_core::block::{Body, Container};
+use event_seal_core::block::{Body, Container, Header};
 use event_seal_core::chain::Links;
 use event_seal_core::checkpoint::{Checkpoint, Policy, Request};
 use event_seal_core::event::{Event, decode_salted_body, salted_body};
@@ -99,7 +99,9 @@ pub fn checkpoint(bytes: &[u8]) {
 /// All that a packed container gives can be asked for, it can be written in the other form, and it gives a verdict.
 pub fn container(bytes: &[u8]) {
     let mut flow = String::from("patient/1");
+    let header = Header::of_beginning(bytes);
     if let Ok(container) = Container::decode(bytes) {
+        assert!(container.is_tail() || header.as_ref() == Ok(container.header()));
         let genesis = Genesis::decode(container.genesis_record()).expect("a genesis");
         assert_eq!(genesis.encode(), container.genesis_record());
         assert_eq!(genesis.flow, container.flow());

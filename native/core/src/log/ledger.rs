@@ -346,6 +346,22 @@ impl Ledger {
         (fixed, fixed.max(last(known.tails())))
     }
 
+    /// Whether the leaves below this index end a flow with this very block, so that nothing can have come later where it is
+    /// closed. Then what they say of the flow is passed over.
+    pub fn pass_ended(&self, genesis: &Digest, size: u64, block: (u64, u64, Digest)) -> bool {
+        let (height, last, hash) = block;
+        let known = self
+            .known(genesis)
+            .filter(|_| self.reach(genesis, size) == (last, last));
+        let mut blocks = known.iter().flat_map(|known| known.blocks());
+        let same = |leaf: &Entry| (leaf.number, leaf.last, leaf.digest) == (height, last, hash);
+        let ended = blocks.any(|leaf| same(leaf) && u64::from(leaf.index()) < size);
+        if ended {
+            self.pass(genesis, size, last.saturating_add(1));
+        }
+        ended
+    }
+
     /// What the leaves below this index say of a flow before a position need not be met: nobody looks there. That is not
     /// the same as having looked at the flow.
     pub fn pass(&self, genesis: &Digest, size: u64, before: u64) {

@@ -1,6 +1,6 @@
 //! Containers held against a log, and a log against the containers: whatever one of them lacks or says otherwise is named.
 use super::clinic::{self, Flow, Open, named};
-use crate::block::Container;
+use crate::block::{BEGINNING, Container, Header};
 use crate::log::{Leaf, Ledger};
 use crate::suite::{Digest, Suite};
 use crate::verify::{Against, Fault, Run, Unwatched, verify};
@@ -345,6 +345,57 @@ fn how_far_the_first_leaves_bind_a_flow() {
     let reach: Vec<(u64, u64)> = (0..=7).map(|size| known.reach(&flow.g(), size)).collect();
     assert_eq!(reach[..5], [(0, 0); 5]);
     assert_eq!(reach[5..], [(0, 6), (0, 9), (0, 11)]);
+}
+
+#[test]
+fn a_flow_that_ends_with_the_block_that_was_logged_is_passed_over() {
+    let flow = clinic::flow(Suite::Sha256, &[5, 6, 7, 8, 9], true, 1);
+    let pieces = flow.pack(&[2, 3]);
+    let leaves: Vec<Vec<u8>> = pieces
+        .iter()
+        .map(|block| block_leaf(block))
+        .chain([tail_leaf(&flow, 5)])
+        .collect();
+    let last = Container::decode(&pieces[1]).unwrap();
+    let (height, n, hash) = (1, 5, *last.hash());
+    for (size, block, ended) in [
+        (3, (height, n, hash), true),
+        (2, (height, n, hash), true),
+        (1, (height, n, hash), false),
+        (3, (height, n, [7; 32]), false),
+        (3, (0, n, hash), false),
+        (3, (height, 4, hash), false),
+    ] {
+        let ledger = ledger(&leaves);
+        assert_eq!(
+            ledger.pass_ended(&flow.g(), size, block),
+            ended,
+            "{size} {block:?}"
+        );
+        assert_eq!(ledger.pass_ended(&[7; 32], size, block), false);
+        // The tail's leaf of the same end is passed over too, if the size reaches it.
+        assert_eq!(ledger.unmet().is_empty(), ended && size == 3);
+    }
+    // Something was logged of it later.
+    let ledger = ledger(&[leaves, vec![tail_leaf(&flow, 5)]].concat());
+    assert!(ledger.pass_ended(&flow.g(), 3, (height, n, hash)));
+    assert!(ledger.unmet().is_empty());
+}
+
+#[test]
+fn a_header_is_read_without_what_stands_behind_it() {
+    let flow = flow(Suite::Blake3);
+    for piece in flow.pack(&SIZES) {
+        let container = Container::decode(&piece).unwrap();
+        let beginning = &piece[..piece.len().min(BEGINNING)];
+        let header = Header::of_beginning(beginning);
+        assert_eq!(header.is_err(), container.is_tail());
+        if let Ok(header) = header {
+            assert_eq!(&header, container.header());
+            assert_eq!(header.digest(), *container.hash());
+        }
+        assert!(Header::of_beginning(&piece[..300]).is_err());
+    }
 }
 
 #[test]
