@@ -50,6 +50,7 @@ defmodule EventSeal do
     Proof,
     Reader,
     Receipt,
+    Stamp,
     Telemetry
   }
 
@@ -296,7 +297,14 @@ defmodule EventSeal do
   A whole store that is verified at once is held against its log as well: each block and each end of a flow against its leaf,
   each leaf against what is stored, and the log against its last checkpoint. The verdict says how many events that covers,
   `coverage/2` up to where it does in a flow. Whoever can write everywhere can write all of that anew: only `checkpoint:`, with
-  one that was kept where they cannot, shows it. One that cannot be believed is `:untrusted`, and no verdict.
+  one that was kept where they cannot, shows it. One that cannot be believed is `:untrusted`, and no verdict. Where a
+  checkpoint was stamped by a time-stamp authority (`add_stamp/4`), the verdict says before which time it existed; `anchors:`
+  names the authorities that are believed.
+
+  What a checkpoint covers that was verified before need not be verified again: `since: checkpoint, key: key` compares the log
+  with it, and looks only at what came later, with the block before that, and whether all that it covers is still there. How
+  many events it did not look at is the verdict's `unseen`: what was changed in them it does not find. Where the log is not what
+  the checkpoint says, or less of a flow is there, all is looked at.
 
   A whole store need not be verified at once: `for: 200` stops after that time, and `after: verdict.next` goes on from there,
   tomorrow if need be, until `next` is nil. A flow is never left half done.
@@ -320,17 +328,23 @@ defmodule EventSeal do
   def verify(name, opts \\ []) do
     opts = Options.check!(opts, :verify)
 
-    for key <- [:range, :since], opts[key] && is_nil(opts[:flow]) do
+    # A position since which to verify is one of a flow, a checkpoint one of the whole store.
+    {of_flow, of_store} = if is_binary(opts[:since]), do: {[:range], [:since]}, else: {[:range, :since], []}
+
+    for key <- of_flow, opts[key] && is_nil(opts[:flow]) do
       raise ArgumentError, "option #{inspect(key)} needs the option :flow"
     end
 
-    if is_nil(opts[:checkpoint]) != is_nil(opts[:key]) do
-      raise ArgumentError, "options :checkpoint and :key need each other"
+    if Keyword.take(opts, [:checkpoint | of_store]) == [] != is_nil(opts[:key]) do
+      raise ArgumentError, "a checkpoint, given as :checkpoint or as :since, and the option :key need each other"
     end
 
-    whole = [flow: :head, flow: :checkpoint, after: :checkpoint, for: :checkpoint]
+    whole =
+      [flow: :head] ++ for part <- [:flow, :after, :for], other <- [:checkpoint, :anchors | of_store], do: {part, other}
 
-    for {key, other} <- [range: :since, flow: :after, flow: :for] ++ whole, opts[key] && opts[other] do
+    apart = [range: :since, flow: :after, flow: :for] ++ for other <- of_store, do: {:checkpoint, other}
+
+    for {key, other} <- apart ++ whole, opts[key] && opts[other] do
       raise ArgumentError, "options #{inspect(key)} and #{inspect(other)} do not go together"
     end
 
@@ -350,6 +364,8 @@ defmodule EventSeal do
     * `now` - the pass that goes on: `%{begun:, flows:, events:, faults:}`, `events` since the tree was started
     * `left` - about how many flows it has yet to look at; nil while that is not known
     * `faults` - the last `EventSeal.Fault`s, up to 100, newest first; none after a pass that found none
+    * `stamp` - of the newest checkpoint with a time stamp that holds, an `EventSeal.Stamp`, or nil; with the audit's `:anchors`
+      only such a one as leads to them
     * `error` - why it waits, an `EventSeal.Error`, or nil
   """
   @spec health(name) :: {:ok, map} | {:error, Error.t()}
@@ -388,6 +404,39 @@ defmodule EventSeal do
   @spec add_cosignatures(name, String.t(), keyword) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
   def add_cosignatures(name, lines, policy) do
     verb(name, :add_cosignatures, nil, &Log.add_cosignatures(&1, lines, policy))
+  end
+
+  @doc """
+  What a time-stamp authority is to be asked (RFC 3161): the TimeStampReq, DER, for the last checkpoint. It is what an
+  authority takes by HTTP as `application/timestamp-query`, or `openssl ts -reply` from a file. Keep it: `add_stamp/4` needs it.
+
+  Options:
+
+  #{Options.docs(:stamp)}
+
+  Errors: `:not_found` if there is no such checkpoint; `:invalid`, without the option `:checkpoints` too; a store's.
+  """
+  @spec stamp_request(name, keyword) :: {:ok, binary} | {:error, Error.t()}
+  def stamp_request(name, opts \\ []) do
+    opts = Options.check!(opts, :stamp)
+    verb(name, :stamp_request, nil, &Log.stamp_request(&1, opts))
+  end
+
+  @doc """
+  Checks an authority's answer to `stamp_request/2`, a TimeStampResp, and keeps it with the checkpoint that it is of
+  (`EventSeal.Stamp`): it goes with its note from then on. `verify/2` and `health/1` show it.
+
+  Options:
+
+  #{Options.docs(:add_stamp)}
+
+  Errors: `:untrusted` if the authority has not granted it, if it is no answer to this request, or is not to be believed;
+  `:malformed`; `:not_found` if there is no checkpoint that the request is of; `:invalid`; a store's.
+  """
+  @spec add_stamp(name, binary, binary, keyword) :: {:ok, Stamp.t()} | {:error, Error.t()}
+  def add_stamp(name, request, response, opts) do
+    opts = Options.check!(opts, :add_stamp)
+    verb(name, :add_stamp, nil, &Log.add_stamp(&1, request, response, opts[:anchors]))
   end
 
   @doc """
@@ -459,8 +508,8 @@ defmodule EventSeal do
   defp alarm(instance, verdict, opts) do
     cond do
       not Verdict.ok?(verdict) -> Alarm.set(instance, verdict)
-      is_nil(opts[:flow]) and is_nil(opts[:after]) and is_nil(verdict.next) -> Alarm.clear(instance)
-      true -> :ok
+      opts[:flow] || opts[:after] || opts[:since] || verdict.next -> :ok
+      true -> Alarm.clear(instance)
     end
   end
 

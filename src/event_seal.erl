@@ -11,7 +11,8 @@
 -export([append/3, append/4, append_many/2, amend/4, amend/5, retract/3, retract/4]).
 -export([settle/2, seal/2, close/2, close/3, await_fixed/3, await_fixed/4]).
 -export([event/3, events/2, events/3, fold/4, fold/5, head/2, flows/1, flows/2, verify/1, verify/2]).
--export([checkpoint/1, coverage/2, prove/3, prove/4, witness_request/2, add_cosignatures/3, health/1, packet/2, packet/3]).
+-export([checkpoint/1, coverage/2, prove/3, prove/4, packet/2, packet/3, health/1]).
+-export([witness_request/2, add_cosignatures/3, stamp_request/1, stamp_request/2, add_stamp/4]).
 -export([verify_receipt/2, kept/3]).
 
 -export_type([name/0, flow/0, euid/0, event_in/0, event/0, receipt/0, error/0, options/0]).
@@ -126,6 +127,17 @@ witness_request(Name, Size) -> 'Elixir.EventSeal':witness_request(Name, Size).
 
 -spec add_cosignatures(name(), binary(), options()) -> {ok, 'Elixir.EventSeal.Checkpoint':t()} | error().
 add_cosignatures(Name, Lines, Policy) -> 'Elixir.EventSeal':add_cosignatures(Name, Lines, Policy).
+
+%% @doc What a time-stamp authority is to be asked, for the last checkpoint: a TimeStampReq.
+-spec stamp_request(name()) -> {ok, binary()} | error().
+stamp_request(Name) -> stamp_request(Name, []).
+
+-spec stamp_request(name(), options()) -> {ok, binary()} | error().
+stamp_request(Name, Options) -> 'Elixir.EventSeal':stamp_request(Name, Options).
+
+%% @doc Checks the authority's answer, a TimeStampResp, and keeps it with the checkpoint that it is of.
+-spec add_stamp(name(), binary(), binary(), options()) -> {ok, 'Elixir.EventSeal.Stamp':t()} | error().
+add_stamp(Name, Request, Response, Options) -> 'Elixir.EventSeal':add_stamp(Name, Request, Response, Options).
 
 %% @doc How the audit stands.
 -spec health(name()) -> {ok, map()} | error().

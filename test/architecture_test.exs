@@ -17,7 +17,7 @@ defmodule EventSeal.ArchitectureTest do
     [instance: [EventSeal.Instance], options: [EventSeal.Options]],
     [segments: [EventSeal.Segments], checkpoints: [EventSeal.Checkpoint]],
     [signing: [EventSeal.Signer], tree: [EventSeal.Log.Tree]],
-    [proving: [EventSeal.Proof, EventSeal.Receipt]],
+    [proving: [EventSeal.Proof, EventSeal.Receipt], stamping: [EventSeal.Stamp]],
     [archiving: [EventSeal.Archive]],
     [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
     [

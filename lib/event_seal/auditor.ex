@@ -10,6 +10,7 @@ defmodule EventSeal.Auditor do
 
   require Logger
   alias EventSeal.{Alarm, Error, Instance, Reader, Telemetry, Verdict, Verifier}
+  alias EventSeal.Stamp.Kept
 
   # So long nothing else is heard, and so much is done again after a crash.
   @slice 1_000
@@ -28,11 +29,17 @@ defmodule EventSeal.Auditor do
   @doc "How things stand; see `EventSeal.health/1`."
   @spec health(Instance.t()) :: {:ok, map} | {:error, Error.t()}
   def health(instance) do
-    if instance.options[:audit],
-      do: {:ok, GenServer.call(name(instance.name), :health, :infinity)},
+    if audit = instance.options[:audit],
+      do: {:ok, Map.put(GenServer.call(name(instance.name), :health, :infinity), :stamp, stamp(instance, audit))},
       else: {:error, Error.new(:invalid, field: :audit, rule: "must be given when the tree is started")}
   catch
     :exit, _ -> {:error, Error.new(:storage, detail: "the auditor is not running")}
+  end
+
+  defp stamp(instance, audit) do
+    with {:ok, {_checkpoint, stamp}} <- Reader.reading(fn -> Kept.last(instance.store, audit[:anchors]) end),
+         do: stamp,
+         else: (_none -> nil)
   end
 
   @impl true

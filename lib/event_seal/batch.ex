@@ -211,6 +211,7 @@ defmodule EventSeal.Batch do
              do: {:ok, %{batch | flows: %{batch.flows | id => flow}, random: left}, {:ok, receipts}}
     end
   end
+
   # What a receipt will speak of, if the event is here already: what is retracted is not any more when it is signed.
   defp remember(%{ctx: %{signs: true}} = batch, id, body) do
     with [{_flow, <<_::128>> = euid}] <- names(body),

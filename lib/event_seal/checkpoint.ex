@@ -98,4 +98,27 @@ defmodule EventSeal.Checkpoint do
       {:error, _} = error -> error
     end
   end
+
+  @doc false
+  # All that a store has, packed and lazily, the newest first; what the store answers otherwise is raised.
+  @spec newest_first(Store.t()) :: Enumerable.t()
+  def newest_first(store) do
+    {store, nil}
+    |> Stream.unfold(fn
+      {_store, 0} -> nil
+      {store, nil} -> {[], {store, ok!(Store.log(store, :size)).checkpoints}}
+      {store, count} -> page(store, count)
+    end)
+    |> Stream.concat()
+  end
+
+  @page 256
+
+  defp page(store, count) do
+    from = max(count - @page, 0)
+    {store |> Store.log({:checkpoints, from, count - from}) |> ok!() |> Enum.reverse(), {store, from}}
+  end
+
+  defp ok!({:ok, value}), do: value
+  defp ok!({:error, error}), do: raise(error)
 end

@@ -1,7 +1,7 @@
 defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
-  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove`,
+  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`, `mix event_seal.packet`,
   `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
@@ -10,9 +10,25 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
+  alias EventSeal.{
+    Archive,
+    Auditor,
+    Checkpoint,
+    Doctor,
+    Error,
+    Export,
+    Heads,
+    Import,
+    Interchange,
+    Log,
+    Page,
+    Proof,
+    Restore
+  }
+
   alias EventSeal.{Signer, Store, Verdict, Verifier}
-  alias EventSeal.Command.{Examination, Report}
+  alias EventSeal.Command.{Asked, Examination, Report, Signed}
+  alias EventSeal.Stamp.Kept
 
   @type status :: 0 | 1 | 2
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
@@ -68,49 +84,40 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…]` or `--file FILE…`, either with `--max-rate RATE`:
+  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…] [--anchors PEM]` or `--file FILE… [--key KEY…]`, either with `--max-rate RATE`:
   see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…], or verify --file FILE…; " <>
+      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] [--anchors PEM], or verify --file FILE… [--key KEY…]; " <>
         "both [--max-rate 20000|50MB]"
 
     switches =
-      [dir: :string, archive: :string, head: :string, checkpoint: :string, key: :keep] ++
+      [dir: :string, archive: :string, head: :string, checkpoint: :string, since: :string, key: :keep, anchors: :string] ++
         [file: :keep, max_rate: :string]
 
     run(usage, args, switches, fn opts, files ->
-      with {:ok, rate} <- rate(opts[:max_rate]), do: verify(Map.delete(opts, :max_rate), files, rate)
+      with {:ok, rate} <- Asked.rate(opts[:max_rate]), do: verify(Map.delete(opts, :max_rate), files, rate)
     end)
   end
 
-  defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
-    known = for {name, value} <- opts, name in [:head, :checkpoint] or (name == :key and keys != []), do: {name, value}
-    verify_dir(disk(opts), known ++ rate)
-  end
+  defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) do
+    known = Map.take(opts, [:checkpoint, :since])
+    named = Keyword.new(Map.take(opts, [:head, :checkpoint, :anchors] ++ if(keys == [], do: [], else: [:key])))
 
-  defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
-    do: verify_files(files ++ more, rate)
-
-  defp verify(_opts, _files, _rate), do: :usage
-
-  @units %{"" => {1, :events}, "B" => {1, :bytes}, "kB" => {1_000, :bytes}, "MB" => {1_000_000, :bytes}}
-
-  defp rate(nil), do: {:ok, []}
-
-  defp rate(text) do
-    case Integer.parse(text) do
-      {count, unit} when count in 1..1_000_000_000 and is_map_key(@units, unit) ->
-        {size, what} = @units[unit]
-        {:ok, max_rate: {count * size, what}}
-
-      _other ->
-        :usage
+    cond do
+      map_size(known) != min(length(keys), 1) -> :usage
+      opts[:since] -> with {:ok, note} <- read(opts.since), do: verify_dir(disk(opts), [since: note] ++ named ++ rate)
+      true -> verify_dir(disk(opts), named ++ rate)
     end
   end
+
+  defp verify(%{file: [_ | _] = files, key: keys} = opts, more, rate) when map_size(opts) == 2,
+    do: verify_files(files ++ more, keys, rate)
+
+  defp verify(_opts, _files, _rate), do: :usage
 
   @doc "`--name NAME --out FILE [--witness | --receipts]`: see `EventSeal.Signer.File`."
   @spec keygen([String.t()]) :: status
@@ -151,6 +158,32 @@ defmodule EventSeal.Command do
     end)
   end
 
+  @doc """
+  `--dir DIR [--archive DIR] [--size N] [--policy OID] --out FILE` writes what a time-stamp authority is to be asked,
+  `--dir DIR [--archive DIR] --request FILE --response FILE --anchors PEM` keeps its answer: see `EventSeal.Stamp`.
+  """
+  @spec stamp([String.t()]) :: status
+  def stamp(args) do
+    run(
+      "stamp --dir DIR [--archive DIR] [--size N] [--policy OID] --out FILE, " <>
+        "or stamp --dir DIR [--archive DIR] --request FILE --response FILE --anchors PEM",
+      args,
+      [dir: :string, archive: :string, size: :integer, policy: :string, out: :string] ++
+        [request: :string, response: :string, anchors: :string],
+      fn
+        %{dir: _, request: request, response: response, anchors: anchors} = opts, []
+        when not (is_map_key(opts, :out) or is_map_key(opts, :size) or is_map_key(opts, :policy)) ->
+          keep_stamp(disk(opts), request, response, anchors)
+
+        %{dir: _, out: out} = opts, [] when not (is_map_key(opts, :request) or is_map_key(opts, :anchors)) ->
+          ask_stamp(disk(opts), Keyword.new(Map.take(opts, [:size, :policy])), out)
+
+        _opts, _files ->
+          :usage
+      end
+    )
+  end
+
   @doc "`--dir DIR [--archive DIR] --flow FLOW --n N [--disclose] --out FILE`: see `EventSeal.prove/4`."
   @spec prove([String.t()]) :: status
   def prove(args) do
@@ -165,13 +198,35 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] --out FILE`: see `EventSeal.Page`."
+  @doc """
+  `--dir DIR [--archive DIR] --flow FLOW [--range A-B] [--since TIME] [--until TIME] [--disclose | --show N…] --out FILE`: see
+  `EventSeal.packet/3`. A time is as in ISO 8601, with its offset.
+  """
+  @spec packet([String.t()]) :: status
+  def packet(args) do
+    run(
+      "packet --dir DIR [--archive DIR] --flow FLOW [--range A-B] [--since TIME] [--until TIME] " <>
+        "[--disclose | --show N…] --out FILE",
+      args,
+      [dir: :string, archive: :string, flow: :string, range: :string, since: :string, until: :string] ++
+        [disclose: :boolean, show: [:integer, :keep], out: :string],
+      fn
+        %{dir: _, flow: flow, out: out} = opts, [] ->
+          with {:ok, asked} <- Asked.packet(opts), do: packet(disk(opts), flow, asked, out)
+
+        _opts, _files ->
+          :usage
+      end
+    )
+  end
+
+  @doc "`--dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] [--anchors PEM] --out FILE`: see `EventSeal.Page`."
   @spec report([String.t()]) :: status
   def report(args) do
     run(
-      "report --dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] --out FILE",
+      "report --dir DIR [--archive DIR] [--flow FLOW [--bodies]] [--audit FILE] [--anchors PEM] --out FILE",
       args,
-      [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, out: :string],
+      [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, anchors: :string, out: :string],
       fn
         %{bodies: _} = opts, [] when not is_map_key(opts, :flow) -> :usage
         %{dir: _, out: _} = opts, [] -> page(disk(opts), opts)
@@ -208,7 +263,7 @@ defmodule EventSeal.Command do
   end
 
   defp repeated(opts, switches),
-    do: for({name, :keep} <- switches, into: %{}, do: {name, Keyword.get_values(opts, name)})
+    do: for({name, type} <- switches, :keep in List.wrap(type), into: %{}, do: {name, Keyword.get_values(opts, name)})
 
   defp suite(name) do
     with :error <- Map.fetch(@suites, name), do: :usage
@@ -280,6 +335,26 @@ defmodule EventSeal.Command do
     end)
   end
 
+  defp ask_stamp(disk, opts, out) do
+    with_reader(disk, fn store ->
+      with {:ok, request} <- Kept.request(store, opts), :ok <- write(out, request) do
+        Report.stamp_request(out)
+        0
+      end
+    end)
+  end
+
+  defp keep_stamp(disk, request, response, anchors) do
+    with {:ok, request} <- read(request), {:ok, response} <- read(response) do
+      with_store(disk, :write, fn store ->
+        with {:ok, stamp, _last} <- Kept.add(store, request, response, anchors) do
+          Report.stamp(stamp, disk[:dir])
+          0
+        end
+      end)
+    end
+  end
+
   defp prove(disk, flow, n, disclose, out) do
     with_reader(disk, fn store ->
       with {:ok, checkpoint} <- signed(store),
@@ -292,11 +367,26 @@ defmodule EventSeal.Command do
     end)
   end
 
+  defp packet(disk, flow, opts, out) do
+    with_reader(disk, fn store ->
+      with {:ok, packet} <- Archive.packet(store, flow, Keyword.put_new(opts, :disclose, false)),
+           :ok <- write(out, packet) do
+        Report.packet(byte_size(packet), opts[:disclose], out)
+        0
+      end
+    end)
+  end
+
   defp page(disk, %{out: out} = opts) do
     with {:ok, audit} <- if(opts[:audit], do: Auditor.noted(opts[:audit]), else: {:ok, nil}) do
       with_reader(disk, fn store ->
         with {:ok, page} <-
-               page(store, opts[:flow], opts, title: disk[:dir], audit: audit, progress: Report.progress()),
+               page(
+                 store,
+                 opts[:flow],
+                 opts,
+                 [title: disk[:dir], audit: audit, progress: Report.progress()] ++ anchors(opts)
+               ),
              :ok <- write(out, Page.to_iodata(page)) do
           Report.page(Page.ok?(page), out)
           if Page.ok?(page), do: 0, else: 1
@@ -305,6 +395,8 @@ defmodule EventSeal.Command do
     end
   end
 
+  defp anchors(opts), do: Keyword.new(Map.take(opts, [:anchors]))
+
   defp page(store, nil, _opts, shown), do: Page.store(store, shown)
   defp page(store, flow, opts, shown), do: Page.flow(store, flow, [bodies: Map.get(opts, :bodies, false)] ++ shown)
 
@@ -312,6 +404,8 @@ defmodule EventSeal.Command do
     with {:ok, nil} <- Checkpoint.last(store),
          do: {:error, Error.new(:not_found, detail: "no checkpoint was signed yet")}
   end
+
+  defp read(path), do: Error.posix(File.read(path), path)
 
   # A file that is there may be the one copy of something.
   defp write(path, text), do: Error.posix(File.write(path, text, [:exclusive]), path)
@@ -349,9 +443,9 @@ defmodule EventSeal.Command do
 
   defp exists(out, why), do: {:error, Error.new(:invalid, field: :out, rule: "#{out} #{why}")}
 
-  defp verify_files(files, rate) do
+  defp verify_files(files, keys, rate) do
     named = if match?([_], files), do: hd(files), else: "#{length(files)} files"
-    verdict(Interchange.verify_files(files, rate), named)
+    verdict(if(keys == [], do: Interchange.verify_files(files, rate), else: Signed.verify(files, keys, rate)), named)
   end
 
   defp verdict({:ok, verdict}, what) do

@@ -13,8 +13,9 @@ defmodule EventSeal.Log do
   use GenServer
 
   require Logger
-  alias EventSeal.{Chain, Checkpoint, Error, Heads, Instance, Native, Reader, Record, Signer, Store}
+  alias EventSeal.{Chain, Checkpoint, Error, Heads, Instance, Native, Reader, Record, Signer, Stamp, Store}
   alias EventSeal.Log.Tree
+  alias EventSeal.Stamp.Kept
 
   @commit 1_000
 
@@ -33,6 +34,14 @@ defmodule EventSeal.Log do
   @doc "Adds signature lines of witnesses to the last checkpoint; those that do not hold under the policy are refused."
   @spec add_cosignatures(Instance.t(), String.t(), keyword) :: {:ok, Checkpoint.t()} | {:error, Error.t()}
   def add_cosignatures(instance, lines, policy), do: call(instance, {:add, lines, policy})
+
+  @doc "What an authority is asked to stamp; `EventSeal.stamp_request/2`."
+  @spec stamp_request(Instance.t(), keyword) :: {:ok, binary} | {:error, Error.t()}
+  def stamp_request(instance, opts), do: call(instance, {:stamp_request, opts})
+
+  @doc "Keeps an authority's answer with the checkpoint that it is of, if it holds; `EventSeal.add_stamp/4`."
+  @spec add_stamp(Instance.t(), binary, binary, Stamp.anchors()) :: {:ok, Stamp.t()} | {:error, Error.t()}
+  def add_stamp(instance, request, response, anchors), do: call(instance, {:stamp, request, response, anchors})
 
   @doc "The tree, and the last checkpoint (or nil)."
   @spec tree(Instance.t()) :: {:ok, Tree.t(), Checkpoint.t() | nil} | {:error, Error.t()}
@@ -143,6 +152,16 @@ defmodule EventSeal.Log do
          {:ok, state} <- keep(state, {:ok, checkpoint}) do
       {:reply, {:ok, checkpoint}, state}
     else
+      {:error, error} -> {:reply, {:error, error}, state}
+    end
+  end
+
+  def handle_call({:stamp_request, opts}, _from, state),
+    do: {:reply, Reader.reading(fn -> Kept.request(state.store, opts) end), state}
+
+  def handle_call({:stamp, request, response, anchors}, _from, state) do
+    case Reader.reading(fn -> Kept.add(state.store, request, response, anchors) end) do
+      {:ok, stamp, last} -> {:reply, {:ok, stamp}, %{state | last: last}}
       {:error, error} -> {:reply, {:error, error}, state}
     end
   end

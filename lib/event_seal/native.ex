@@ -110,6 +110,15 @@ defmodule EventSeal.Native do
   @spec ledger_arrange(reference) :: :ok
   def ledger_arrange(_held), do: not_loaded()
 
+  @spec ledger_reach(reference, <<_::256>>, non_neg_integer) :: {fixed :: non_neg_integer, n :: non_neg_integer}
+  def ledger_reach(_held, _genesis, _size), do: not_loaded()
+
+  @spec ledger_pass(reference, <<_::256>>, non_neg_integer, pos_integer) :: :ok
+  def ledger_pass(_held, _genesis, _size, _before), do: not_loaded()
+
+  @spec ledger_pass_ended(reference, [{term, pos_integer}], non_neg_integer) :: [boolean]
+  def ledger_pass_ended(_held, _flows, _size), do: not_loaded()
+
   @spec ledger_has_strays(reference) :: boolean
   def ledger_has_strays(_held), do: not_loaded()
 

@@ -55,7 +55,12 @@ defmodule EventSeal.Options do
     file: [type: :path, required: true, doc: "where it notes how far it has come; kept apart from the store's folder"],
     pause: [type: :milliseconds, default: 0, doc: "how long it rests between two passes, in ms"],
     threads: [type: :positive, default: 1, doc: "how many threads"],
-    max_rate: [type: :rate, doc: "at most so many a second, `{count, :events}` or `{count, :bytes}`"]
+    max_rate: [type: :rate, doc: "at most so many a second, `{count, :events}` or `{count, :bytes}`"],
+    anchors: [
+      type: :anchors,
+      doc:
+        "the certificates of time-stamp authorities whose stamps `EventSeal.health/1` shows, a PEM file or a list of their DER"
+    ]
   ]
 
   @schemas %{
@@ -128,6 +133,20 @@ defmodule EventSeal.Options do
         doc: "which bodies show: none (`false`), all (`true`), or those at a list of positions"
       ]
     ],
+    stamp: [
+      size: [type: :count, doc: "of the checkpoint with so many leaves; of the last one unless given"],
+      policy: [
+        type: :text,
+        doc: "the policy under which it must be stamped, such as `\"1.2.3.4\"`; the authority's choice unless given"
+      ]
+    ],
+    add_stamp: [
+      anchors: [
+        type: :anchors,
+        required: true,
+        doc: "the certificates of authorities that are trusted: a PEM file, or a list of their DER"
+      ]
+    ],
     verify: [
       flow: [type: :any, doc: "one flow only"],
       range: [
@@ -135,9 +154,10 @@ defmodule EventSeal.Options do
         doc: "positions `first..last` of that flow, checked alone; `:not_found` if no event stands there"
       ],
       since: [
-        type: :count,
+        type: :since,
         doc:
-          "a position of that flow up to which it was verified before: only what came later is checked, and that it still stands"
+          "a position of that flow up to which it was verified before: only what came later is checked, and that it still " <>
+            "stands. Or, of the whole store, an `EventSeal.Checkpoint` or its text, with `:key`: only what it does not cover"
       ],
       after: [type: :any, doc: "only the flows behind this one, in byte order: the `next` of an earlier verdict"],
       for: [
@@ -155,6 +175,12 @@ defmodule EventSeal.Options do
             "one that does not begin so is a fault `:log`"
       ],
       key: [type: :keys, doc: "the verifier key of the log by which the checkpoint is believed, or all that it had"],
+      anchors: [
+        type: :anchors,
+        doc:
+          "the certificates of time-stamp authorities that are trusted, a PEM file or a list of their DER: a checkpoint must " <>
+            "have been stamped by one of them, else the answer is `:untrusted`"
+      ],
       progress: [
         type: {:function, 1},
         doc:
@@ -169,7 +195,19 @@ defmodule EventSeal.Options do
     ]
   }
 
-  @type schema :: :start | :append | :change | :close | :await | :stream | :flows | :prove | :packet | :verify
+  @type schema ::
+          :start
+          | :append
+          | :change
+          | :close
+          | :await
+          | :stream
+          | :flows
+          | :prove
+          | :packet
+          | :stamp
+          | :add_stamp
+          | :verify
 
   @doc "The options with their defaults, or ArgumentError."
   @spec check!(keyword, schema) :: keyword
@@ -235,6 +273,7 @@ defmodule EventSeal.Options do
   defp value(_name, :any, value), do: value
   defp value(_name, :store, module) when is_atom(module) and module not in [nil, true, false], do: {module, []}
   defp value(_name, :clock, module) when is_atom(module) and module not in [nil, true, false], do: {module, nil}
+  defp value(_name, :since, %{note: note}) when is_binary(note), do: note
   defp value(_name, :time, %DateTime{} = at), do: DateTime.to_unix(at, :microsecond)
 
   defp value(name, type, value) do
@@ -244,6 +283,9 @@ defmodule EventSeal.Options do
   defp valid?(:atom, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:path, value), do: is_binary(value) and value != ""
   defp valid?(:keys, value), do: value != [] and value |> List.wrap() |> Enum.all?(&is_binary/1)
+  defp valid?(:since, value), do: is_binary(value) or valid?(:count, value)
+  defp valid?(:anchors, value), do: valid?(:keys, value)
+  defp valid?(:text, value), do: is_binary(value)
   defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:positive, value), do: is_integer(value) and value > 0
   defp valid?(:count, value), do: is_integer(value) and value >= 0
@@ -265,6 +307,9 @@ defmodule EventSeal.Options do
   defp rule(:atom), do: "an atom"
   defp rule(:path), do: "a path"
   defp rule(:keys), do: "a verifier key's text, or a list of them"
+  defp rule(:since), do: "a position or a checkpoint"
+  defp rule(:anchors), do: "the path of a PEM file, or a list of certificates, DER"
+  defp rule(:text), do: "a text"
   defp rule(:boolean), do: "true or false"
   defp rule(:positive), do: "a positive integer"
   defp rule(:count), do: "an integer of 0 or more"

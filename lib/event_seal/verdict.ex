@@ -9,6 +9,9 @@ defmodule EventSeal.Verdict do
     * `leaves` - leaves of the store-wide log that were held against the store; nil if only a part of it was verified
     * `unknown_leaves` - those among them of a type that this version does not know
     * `checkpoint` - the size of the last stored checkpoint; nil if there is none, or if the log is not what it says
+    * `stamp` - of the newest checkpoint with a time stamp that holds, an `EventSeal.Stamp`; nil if there is none
+    * `since` - the size of the checkpoint since which was verified (`since:`), if the log holds it; else nil
+    * `unseen` - how many events it covers that were not looked at, but for what the log says of them
     * `covered` - how many of the `events` it covers: who keeps it elsewhere can show later that these were there
     * `faults` - `EventSeal.Fault`s, the lowest position of each flow first; capped, `fault_count` is not
     * `damage` - places of the store's files that could not be read as they were written when it was opened,
@@ -27,6 +30,9 @@ defmodule EventSeal.Verdict do
             leaves: nil,
             unknown_leaves: 0,
             checkpoint: nil,
+            stamp: nil,
+            since: nil,
+            unseen: 0,
             covered: 0,
             fault_count: 0,
             faults: [],
@@ -46,6 +52,9 @@ defmodule EventSeal.Verdict do
           leaves: non_neg_integer | nil,
           unknown_leaves: non_neg_integer,
           checkpoint: non_neg_integer | nil,
+          stamp: EventSeal.Stamp.t() | nil,
+          since: non_neg_integer | nil,
+          unseen: non_neg_integer,
           covered: non_neg_integer,
           fault_count: non_neg_integer,
           faults: [EventSeal.Fault.t()],
@@ -55,7 +64,7 @@ defmodule EventSeal.Verdict do
         }
 
   @sums [:flows, :blocks, :events, :fixed, :provisional, :bodies_verified, :bodies_not_shown, :bytes] ++
-          [:unknown_leaves, :covered, :fault_count]
+          [:unknown_leaves, :unseen, :covered, :fault_count]
 
   @doc """
   Whether nothing was found: no fault, and no damage.
@@ -80,6 +89,8 @@ defmodule EventSeal.Verdict do
           next: next.next || verdict.next,
           leaves: next.leaves || verdict.leaves,
           checkpoint: next.checkpoint || verdict.checkpoint,
+          stamp: next.stamp || verdict.stamp,
+          since: next.since || verdict.since,
           microseconds: verdict.microseconds + next.microseconds
       },
       summed

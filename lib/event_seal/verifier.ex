@@ -27,10 +27,11 @@ defmodule EventSeal.Verifier do
   checkpoints.
 
   Options: `:flow`, `:range` (`first..last` positions of that flow; the blocks that hold them are checked alone) or `:since`
-  (a position of it that was verified before), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
+  (a position of it that was verified before), `:since` without a flow (a checkpoint's text, with `:key`: only what it does
+  not cover is looked at, with the block before that), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
   then the flow to go on after, `nil` once all is done), `:head` (the path of a file of `EventSeal.Heads`),
   `:checkpoint` (the path of a file with a checkpoint that was kept elsewhere) with `:key` (the verifier key or keys of the
-  log), `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
+  log), `:anchors` (whose time stamps are believed, `t:EventSeal.Stamp.anchors/0`: then one must be there), `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
   of `%{flows: …, events: …, bytes: …}`, called about ten times a second; if it returns `:cancel`, the verification ends as
   `:cancelled`).
   """
@@ -44,8 +45,8 @@ defmodule EventSeal.Verifier do
 
   defp all(run) do
     with {:ok, heads} <- heads(run.opts[:head]),
-         {:ok, outside} <- outside(run.opts[:checkpoint], run.opts[:key]),
-         {:ok, run} <- ledger(run, outside),
+         {:ok, known} <- known(run.opts),
+         {:ok, run} <- ledger(run, known),
          {:ok, run} <- flows(run),
          {:ok, run} <- finish(run),
          {:ok, run} <- rest(run),
@@ -63,18 +64,25 @@ defmodule EventSeal.Verifier do
   defp heads(nil), do: {:ok, %{}}
   defp heads(path), do: Heads.read(path)
 
-  defp outside(nil, _key), do: {:ok, nil}
+  # A checkpoint that was kept elsewhere.
+  defp known(opts) do
+    case {opts[:checkpoint], opts[:since]} do
+      {nil, since} when not is_binary(since) -> {:ok, nil}
+      {nil, since} -> believed(:since, since, opts[:key])
+      {path, _} -> with {:ok, note} <- Error.posix(File.read(path), path), do: believed(:checkpoint, note, opts[:key])
+    end
+  end
 
-  defp outside(path, key) do
-    with {:ok, note} <- Error.posix(File.read(path), path), do: Checkpoint.open(note, key: key)
+  defp believed(what, note, key) do
+    with {:ok, checkpoint} <- Checkpoint.open(note, key: key), do: {:ok, {what, checkpoint}}
   end
 
   # What the log says of flows that are not looked at is not held against them.
-  defp ledger(run, outside) do
+  defp ledger(run, known) do
     if Enum.any?([:flow, :after, :for], &(run.opts[&1] != nil)) do
       {:ok, run}
     else
-      with {:ok, ledger, faults} <- Ledger.open(run.store, outside),
+      with {:ok, ledger, faults} <- Ledger.open(run.store, known, run.opts[:anchors]),
            do: {:ok, found(%{run | ledger: ledger}, faults)}
     end
   end
@@ -82,8 +90,11 @@ defmodule EventSeal.Verifier do
   defp rest(run) do
     max_faults = run.opts[:max_faults]
 
-    with {:ok, rest} <- Ledger.rest(run.ledger, max_faults),
-         do: {:ok, %{run | verdict: Verdict.add(run.verdict, rest, max_faults)}}
+    with {:ok, rest} <- Ledger.rest(run.ledger, max_faults) do
+      # Of the events that were looked at.
+      rest = %{rest | covered: max(rest.covered - run.verdict.unseen, 0)}
+      {:ok, %{run | verdict: Verdict.add(run.verdict, rest, max_faults)}}
+    end
   end
 
   defp rolled_back(run, heads) when heads == %{}, do: {:ok, run}
@@ -129,6 +140,7 @@ defmodule EventSeal.Verifier do
 
       {:ok, flows} ->
         {last, _blocks} = List.last(flows)
+        {run, flows} = unended(run, flows)
         with {:ok, %{verdict: %{next: nil}} = run} <- page(run, flows), do: pages(run, last)
 
       {:error, _} = error ->
@@ -136,12 +148,53 @@ defmodule EventSeal.Verifier do
     end
   end
 
+  # All but the closed flows that the checkpoint covers to their end.
+  defp unended(%{ledger: %{base: base}} = run, flows) when base > 0 do
+    {closed, open} = Enum.split_with(flows, &match?({_flow, [_ | _]}, &1))
+    ends = for {_flow, blocks} <- closed, do: {elem(piece(List.last(blocks).at), 1), last(blocks)}
+    {ended, others} = closed |> Enum.zip(Ledger.pass_ended(run.ledger, ends)) |> Enum.split_with(&elem(&1, 1))
+    unseen = Enum.sum(for {{_flow, blocks}, true} <- ended, do: last(blocks))
+    run = put_in(run.verdict.unseen, run.verdict.unseen + unseen)
+    {run, Enum.map(others, &elem(&1, 0)) ++ open}
+  end
+
+  defp unended(run, flows), do: {run, flows}
+
   defp page(run, []), do: {:ok, run}
 
   defp page(run, [{flow, blocks} | flows]) do
-    with {:ok, run} <- if(blocks, do: closed(run, flow, blocks), else: whole(run, flow)) do
+    with {:ok, run} <- flow(run, flow, blocks) do
       if late?(run), do: {:ok, put_in(run.verdict.next, flow)}, else: page(run, flows)
     end
+  end
+
+  defp flow(%{ledger: %{base: base}} = run, flow, _blocks) when base > 0, do: newer(run, flow)
+  defp flow(run, flow, nil), do: whole(run, flow)
+  defp flow(run, flow, blocks), do: closed(run, flow, blocks)
+
+  # What came since the checkpoint, with the block before it. Where less is there than it covers, all of the flow is looked at.
+  defp newer(run, flow) do
+    with {:ok, %{intact: true, whole: true, genesis: genesis} = head} when genesis != nil <-
+           Store.head(run.store, flow, :unsealed),
+         {fixed, n} when n > 0 <- Ledger.reach(run.ledger, head.genesis),
+         last when last >= n and head.fixed >= fixed <- settled(head),
+         {:ok, first} <- newer_from(run, head, fixed, {fixed, n} == {head.fixed, last}) do
+      unseen = min(first - 1, last)
+      :ok = Ledger.pass(run.ledger, head.genesis, first)
+      run = put_in(run.verdict.unseen, run.verdict.unseen + unseen)
+      known = Map.put(known(head, nil), :alone, first > 1)
+      if unseen == last, do: {:ok, run}, else: gather(run, head, first..last, known)
+    else
+      _all -> whole(run, flow)
+    end
+  end
+
+  # Behind its end where nothing came, at its beginning where no block is covered.
+  defp newer_from(_run, head, _fixed, true), do: {:ok, settled(head) + 1}
+  defp newer_from(_run, _head, 0, false), do: {:ok, 1}
+
+  defp newer_from(run, head, fixed, false) do
+    with {:ok, [piece | _]} <- Store.blocks(run.store, head.flow, {fixed, fixed}), do: {:ok, piece.first}
   end
 
   defp late?(run), do: run.stop != nil and System.monotonic_time(:millisecond) >= run.stop
@@ -177,10 +230,12 @@ defmodule EventSeal.Verifier do
 
   defp last(blocks), do: Enum.reduce(blocks, 0, fn block, _last -> block.first + block.count - 1 end)
 
-  defp gather(run, head, range) do
+  defp gather(run, head, range), do: gather(run, head, range, known(head, range))
+
+  defp gather(run, head, range, known) do
     {first, last} = span(range)
     {run, tail} = tail(run, head, last)
-    known = if unfollowed?(head, tail), do: %{alone: first > 1, more: true}, else: known(head, range)
+    known = if unfollowed?(head, tail), do: %{alone: first > 1, more: true}, else: known
     flow = Map.merge(%{flow: head.flow, pieces: []}, known)
     stretch(run, flow, head, {first, min(last, head.fixed)}, -1, tail)
   end

@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Stamp, Verdict}
 
   @every 100
   @shown 10
@@ -58,11 +58,35 @@ defmodule EventSeal.Command.Report do
     puts("It is signed by #{checkpoint.key}")
   end
 
+  @spec stamp_request(Path.t()) :: :ok
+  def stamp_request(out) do
+    puts("Wrote what a time-stamp authority is to be asked to #{out}. Keep it: its answer is checked against it.")
+  end
+
+  @spec stamp(Stamp.t(), Path.t()) :: :ok
+  def stamp(stamp, dir), do: puts("Kept in #{dir}: #{Stamp.to_line(stamp)}.")
+
   @spec proof(pos_integer, boolean, Path.t()) :: :ok
   def proof(n, disclose, out) do
     shown = if disclose, do: "with its body", else: "without its body"
     puts("Wrote the proof of the event at position #{n}, #{shown}, to #{out}.")
   end
+
+  @spec packet(pos_integer, boolean | [pos_integer], Path.t()) :: :ok
+  def packet(bytes, disclose, out) do
+    shown =
+      case disclose do
+        true -> "all bodies"
+        none when none in [false, []] -> "no body"
+        positions -> "#{count(length(positions), "body", "bodies")} at most"
+      end
+
+    puts("Wrote #{number(bytes)} bytes to #{out}: #{shown} in it, of the others their commitments.")
+  end
+
+  @doc "What a file shows whose signatures hold."
+  @spec signed(Path.t(), String.t(), String.t()) :: :ok
+  def signed(path, what, key), do: puts("#{path}: #{what} signed by #{key}")
 
   @spec page(boolean, Path.t()) :: :ok
   def page(ok, out) do
@@ -85,6 +109,8 @@ defmodule EventSeal.Command.Report do
     )
 
     log(verdict)
+    if verdict.since, do: puts("  " <> since(verdict))
+    if verdict.stamp, do: puts("  " <> Stamp.to_line(verdict.stamp))
     faults(verdict)
     damage(verdict.damage)
   end
@@ -94,6 +120,10 @@ defmodule EventSeal.Command.Report do
   defp log(verdict) do
     unknown = if verdict.unknown_leaves > 0, do: ", #{number(verdict.unknown_leaves)} of unknown types", else: ""
     puts("  #{count(verdict.leaves, "leaf", "leaves")} of the log held against them#{unknown}; #{covered(verdict)}")
+  end
+
+  defp since(verdict) do
+    "since the checkpoint of #{count(verdict.since, "leaf", "leaves")}: #{count(verdict.unseen, "event")} that it covers NOT looked at"
   end
 
   defp covered(%{checkpoint: nil}), do: "no checkpoint covers them"

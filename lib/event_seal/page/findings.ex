@@ -5,7 +5,7 @@ defmodule EventSeal.Page.Findings do
   import EventSeal.Page.Html, only: [el: 2, el: 3, theirs: 1]
   import EventSeal.Page.Words, only: [count: 2, count: 3, number: 1]
 
-  alias EventSeal.{Error, Fault, Verdict}
+  alias EventSeal.{Error, Fault, Stamp, Verdict}
   alias EventSeal.Page.{Html, Words}
 
   @shown 100
@@ -127,10 +127,14 @@ defmodule EventSeal.Page.Findings do
         el(:dt, "root"),
         el(:dd, el(:code, Base.encode64(last.root))),
         el(:dt, "signed by"),
-        el(:dd, el(:code, theirs(last.key)))
+        el(:dd, el(:code, theirs(last.key))),
+        stamp(checkpoint.stamp)
       ])
     ]
   end
+
+  defp stamp(nil), do: nil
+  defp stamp(stamp), do: [el(:dt, "time stamp"), el(:dd, theirs(Stamp.to_line(stamp)))]
 
   defp holds(%{holds: true}),
     do: [

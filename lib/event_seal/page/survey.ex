@@ -3,8 +3,9 @@ defmodule EventSeal.Page.Survey do
   # What a page shows, read from a store that goes on meanwhile. A flow's state is taken first and verified then, so that
   # nothing is shown that the verification did not reach.
 
-  alias EventSeal.{Chain, Checkpoint, Error, Event, Fault, Reader, Record, Store, Verdict, Verifier}
+  alias EventSeal.{Chain, Checkpoint, Error, Event, Fault, Reader, Record, Stamp, Store, Verdict, Verifier}
   alias EventSeal.Log.Tree
+  alias EventSeal.Stamp.Kept
   alias EventSeal.Store.{Head, Piece}
 
   @flows 200
@@ -14,7 +15,9 @@ defmodule EventSeal.Page.Survey do
   @of_block [:read, :format, :genesis, :height, :root, :block_hash, :when_range, :previous, :epoch]
 
   @type checkpoint ::
-          %{last: Checkpoint.t(), tree: Tree.t(), leaves: non_neg_integer, holds: boolean} | Error.t() | nil
+          %{last: Checkpoint.t(), tree: Tree.t(), leaves: non_neg_integer, holds: boolean, stamp: Stamp.t() | nil}
+          | Error.t()
+          | nil
   @type row :: %{
           flow: String.t() | nil,
           faults: non_neg_integer,
@@ -41,7 +44,7 @@ defmodule EventSeal.Page.Survey do
   def store(store, opts) do
     Reader.reading(fn ->
       with {:ok, verdict} <- Verifier.run(store, opts),
-           {:ok, checkpoint} <- checkpoint(store) do
+           {:ok, checkpoint} <- checkpoint(store, opts[:anchors]) do
         rows = rows(store, verdict)
         {:ok, survey(verdict, checkpoint, %{flows: rows, flows_left_out: max(verdict.flows - length(rows), 0)})}
       end
@@ -80,12 +83,14 @@ defmodule EventSeal.Page.Survey do
   end
 
   # The log is read as far as it was signed, and its root compared. What cannot be read is told, not passed over.
-  @spec checkpoint(Store.t()) :: {:ok, checkpoint} | {:error, Error.t()}
-  defp checkpoint(store) do
+  @spec checkpoint(Store.t(), Stamp.anchors() | nil) :: {:ok, checkpoint} | {:error, Error.t()}
+  defp checkpoint(store, anchors) do
     with {:ok, %Checkpoint{} = last} <- Checkpoint.last(store),
          {:ok, %{leaves: leaves}} <- Store.log(store, :size),
-         {:ok, tree} <- Tree.open(store, last.size) do
-      {:ok, %{last: last, tree: tree, leaves: leaves, holds: Tree.head(tree) == {last.size, last.root}}}
+         {:ok, tree} <- Tree.open(store, last.size),
+         {:ok, stamp} <- stamp(store, tree, anchors) do
+      holds = Tree.head(tree) == {last.size, last.root}
+      {:ok, %{last: last, tree: tree, leaves: leaves, holds: holds, stamp: stamp}}
     else
       {:ok, nil} -> {:ok, nil}
       {:error, %Error{reason: reason} = error} when reason in @unreadable -> {:ok, error}
@@ -93,15 +98,27 @@ defmodule EventSeal.Page.Survey do
     end
   end
 
+  # Of a log that is another one now it says nothing.
+  defp stamp(store, tree, anchors) do
+    with {:ok, {%{size: size, root: root}, stamp}} <- Kept.last(store, anchors),
+         {:ok, made} <- Tree.root(tree, store, size) do
+      {:ok, if(made == root, do: stamp)}
+    else
+      {:error, %Error{reason: :not_found}} -> {:ok, nil}
+      none_or_error -> none_or_error
+    end
+  end
+
   @doc "One flow, as a timeline. Bodies are left out unless `bodies: true` is given."
   @spec flow(Store.t(), String.t(), keyword) :: {:ok, map} | {:error, Error.t()}
   def flow(store, flow, opts) do
     {bodies, opts} = Keyword.pop(opts, :bodies, false)
+    {anchors, opts} = Keyword.pop(opts, :anchors)
 
     Reader.reading(fn ->
       with {:ok, head, pieces} <- state(store, flow),
            {:ok, verdict} <- Verifier.run(store, [flow: flow] ++ opts),
-           {:ok, checkpoint} <- checkpoint(store) do
+           {:ok, checkpoint} <- checkpoint(store, anchors) do
         {:ok, survey(verdict, checkpoint, timeline(head, pieces, verdict, checkpoint, bodies))}
       end
     end)

@@ -6,24 +6,40 @@ defmodule EventSeal.Verifier.Ledger do
   #
   # A fault of the log as a whole names the flow "log", and a leaf's index or a size as its position.
 
-  alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Native, Store, Verdict}
+  alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Native, Stamp, Store, Verdict}
+  alias EventSeal.Stamp.Kept
 
   @page 4_096
   @log "log"
 
   @enforce_keys [:store, :held]
-  defstruct [:store, :held, size: 0, last: nil]
+  defstruct [:store, :held, size: 0, last: nil, stamp: nil, base: 0]
 
-  @type t :: %__MODULE__{store: Store.t(), held: reference, size: non_neg_integer, last: Checkpoint.t() | nil}
+  @type t :: %__MODULE__{
+          store: Store.t(),
+          held: reference,
+          size: non_neg_integer,
+          last: Checkpoint.t() | nil,
+          stamp: Stamp.t() | nil,
+          base: non_neg_integer
+        }
+  @typedoc "A checkpoint that was kept elsewhere, and whether what it covers is taken as verified."
+  @type known :: {:checkpoint | :since, Checkpoint.t()} | nil
 
   @doc """
-  Reads the log. `outside` is a checkpoint that was kept elsewhere, or nil. Where a leaf cannot be read, nothing behind it has
+  Reads the log. `known` is a checkpoint that was kept elsewhere; if what it covers is taken as verified, and the log holds it,
+  its size is the ledger's `base`. `anchors` whom to believe time stamps, or nil. Where a leaf cannot be read, nothing behind it has
   its place: that is a fault, and there is no ledger.
   """
-  @spec open(Store.t(), Checkpoint.t() | nil) :: {:ok, t | nil, [Fault.t()]} | {:error, Error.t()}
-  def open(store, outside) do
+  @spec open(Store.t(), known, Stamp.anchors() | nil) ::
+          {:ok, t | nil, [Fault.t()]} | {:error, Error.t()}
+  def open(store, known, anchors) do
+    with {:ok, {stamped, stamp}} <- stamped(store, anchors), do: open(store, known, stamped, stamp)
+  end
+
+  defp open(store, known, stamped, stamp) do
     {last, faults} = last(store)
-    checkpoints = Enum.reject([last, outside], &is_nil/1)
+    checkpoints = Enum.reject([last, known && elem(known, 1), stamped], &is_nil/1)
     points = for(%{size: size} <- checkpoints, do: size) |> Enum.uniq() |> Enum.sort()
     held = Native.ledger()
 
@@ -31,14 +47,25 @@ defmodule EventSeal.Verifier.Ledger do
       {:ok, size, roots} ->
         :ok = Native.ledger_arrange(held)
         found = Enum.flat_map(checkpoints, &compare(&1, size, roots))
-        last = if Enum.any?(found), do: nil, else: last
-        {:ok, %__MODULE__{store: store, held: held, size: size, last: last}, faults ++ Enum.uniq(found)}
+        {last, stamp} = if Enum.any?(found), do: {nil, nil}, else: {last, stamp}
+        base = with {:since, since} <- known, [] <- compare(since, size, roots), do: since.size, else: (_ -> 0)
+        ledger = %__MODULE__{store: store, held: held, size: size, last: last, stamp: stamp, base: base}
+        {:ok, ledger, faults ++ Enum.uniq(found)}
 
       {:unreadable, size} ->
         {:ok, nil, faults ++ [fault(@log, size, :read)]}
 
       {:error, _} = error ->
         error
+    end
+  end
+
+  # What cannot be read is a fault, and named elsewhere; only who asks for an authority's word must have it.
+  defp stamped(store, anchors) do
+    case Kept.last(store, anchors) do
+      {:ok, found} -> {:ok, found || {nil, nil}}
+      {:error, %Error{reason: :corrupt}} when anchors == nil -> {:ok, {nil, nil}}
+      {:error, _} = error -> error
     end
   end
 
@@ -82,6 +109,29 @@ defmodule EventSeal.Verifier.Ledger do
     end
   end
 
+  @doc "Up to which position what is taken as verified binds a flow, by its genesis record: its blocks, and its events."
+  @spec reach(t, binary) :: {fixed :: non_neg_integer, n :: non_neg_integer}
+  def reach(ledger, genesis), do: Native.ledger_reach(ledger.held, digest(genesis), ledger.base)
+
+  @doc "What is taken as verified of a flow before a position is not looked for."
+  @spec pass(t, binary, pos_integer) :: :ok
+  def pass(ledger, genesis, before), do: Native.ledger_pass(ledger.held, digest(genesis), ledger.base, before)
+
+  @doc """
+  Of closed flows, each by where its last block lies and its last position: whether what is taken as verified ends with that
+  very block. Then it is not looked for.
+  """
+  @spec pass_ended(t, [{term, pos_integer}]) :: [boolean]
+  def pass_ended(ledger, flows), do: Native.ledger_pass_ended(ledger.held, flows, ledger.base)
+
+  # Of a record that is none nothing is known.
+  defp digest(genesis) do
+    case Chain.restore(genesis, nil, nil, []) do
+      {:ok, chain} -> chain.digest
+      {:error, _} -> <<0::256>>
+    end
+  end
+
   @doc "Faults of the blocks that were looked at and that no leaf tells of, the leaves that were added meanwhile included."
   @spec strays(t | nil) :: {:ok, [Fault.t()]} | {:error, Error.t()}
   def strays(nil), do: {:ok, []}
@@ -120,6 +170,8 @@ defmodule EventSeal.Verifier.Ledger do
          leaves: ledger.size,
          unknown_leaves: unknown,
          checkpoint: ledger.last && ledger.last.size,
+         stamp: ledger.stamp,
+         since: if(ledger.base > 0, do: ledger.base),
          covered: if(ledger.last, do: covered, else: 0)
        }}
     end

@@ -2,6 +2,7 @@
 
 use crate::Status;
 use crate::kinds::Signature;
+use crate::kinds::log::Log;
 use crate::report::hex;
 use crate::screen::is_unseen;
 use crate::trust::Signed;
@@ -26,6 +27,7 @@ pub struct File {
     kind: Option<&'static str>,
     flow: Option<String>,
     part: Option<bool>,
+    log: Option<Log>,
     signature: Option<Signature>,
     /// What was signed and by whom.
     signed: Option<Signed>,
@@ -97,6 +99,7 @@ pub fn file(report: &Report<'_>) -> File {
         kind: None,
         flow: None,
         part: None,
+        log: None,
         signature: None,
         signed: None,
         refusal: None,
@@ -109,6 +112,7 @@ pub fn file(report: &Report<'_>) -> File {
             file.kind = Some(kind.name);
             file.flow = Some(checked.flow.clone());
             file.part = Some(checked.part);
+            file.log = checked.log;
             file.signature = Some(checked.signature);
             match &checked.signed {
                 Ok(signed) => file.signed = signed.clone(),

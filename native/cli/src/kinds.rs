@@ -3,6 +3,7 @@
 mod archive;
 mod containers;
 mod interchange;
+pub mod log;
 mod proof;
 pub mod receipt;
 
@@ -32,10 +33,11 @@ pub struct Kind {
 }
 
 /// All kinds.
-static KINDS: [Kind; 5] = [
+static KINDS: [Kind; 6] = [
     interchange::KIND,
     containers::KIND,
     archive::KIND,
+    log::KIND,
     proof::KIND,
     receipt::KIND,
 ];
@@ -67,6 +69,8 @@ pub struct Checked {
     pub signed: Result<Option<Signed>, String>,
     /// Of one event alone: what is proved or promised, or would be.
     pub event: Option<String>,
+    /// Of a log: what is in it.
+    pub log: Option<log::Log>,
     /// The line with which the file stops to be one.
     pub broken_line: Option<u64>,
 }
@@ -95,8 +99,14 @@ impl Checked {
             signature: Signature::None,
             signed: Ok(None),
             event: None,
+            log: None,
             broken_line: None,
         }
+    }
+
+    /// Whether there was anything that could be verified.
+    pub fn is_something(&self) -> bool {
+        self.verdict.events > 0 || self.log.is_some_and(|log| log.leaves + log.checkpoints > 0)
     }
 
     /// The same with what its signature is worth.

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub fn file(report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
     let path = plain(&report.path.to_string_lossy());
     match &report.outcome {
+        Outcome::Checked(_, checked) if checked.log.is_some() => log_file(&path, checked, report, out),
         Outcome::Checked(kind, checked)
             if checked.event.is_some() || checked.verdict == Verdict::default() =>
         {
@@ -70,6 +71,24 @@ fn of_event(path: &str, claim: &str, checked: &Checked, key: bool, out: &mut imp
     signature(checked, key, out)
 }
 
+fn log_file(path: &str, checked: &Checked, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(log) = checked.log else { return Ok(()) };
+    writeln!(out, "Verified {path}{}.", speed(report.took, log.leaves))?;
+    let leaves = if log.leaves == 1 { "leaf" } else { "leaves" };
+    let unknown = match log.unknown {
+        0 => String::new(),
+        unknown => format!(" ({} of unknown types)", number(unknown)),
+    };
+    let checkpoints = count(log.checkpoints, "checkpoint");
+    writeln!(
+        out,
+        "  {} {leaves}{unknown}, {checkpoints}: of the flows nothing is said",
+        number(log.leaves)
+    )?;
+    faults(checked, out)?;
+    signature(checked, report.key, out)
+}
+
 fn checked_file(path: &str, checked: &Checked, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
     let verdict = &checked.verdict;
     writeln!(out, "Verified {path}{}.", speed(report.took, verdict.events))?;
@@ -121,12 +140,17 @@ fn not_checked(names: &[String]) -> String {
 
 fn signed_by(signed: &Signed, faults: u64, out: &mut impl Write) -> io::Result<()> {
     let key = signed.key.as_deref().unwrap_or_default();
-    let place = format!("{} of {}", number(signed.index), number(signed.size));
-    let text = match faults {
-        0 => match signed.through {
-            Some(n) => format!("Signed up to position {n} by {key}: leaf {place}."),
-            None => format!("Signed by {key}: promise {place}."),
-        },
+    let size = number(signed.size);
+    let text = match (faults, signed.through, signed.index) {
+        (0, Some(n), Some(index)) => format!(
+            "Signed up to position {n} by {key}: leaf {} of {size}.",
+            number(index)
+        ),
+        (0, None, Some(index)) => format!("Signed by {key}: promise {} of {size}.", number(index)),
+        (0, _, None) => format!("Signed by {key}: the first {size} leaves."),
+        (_, None, None) => {
+            format!("The last checkpoint was signed by {key}, but something here does not hold.")
+        }
         _ => format!(
             "The last block that is proved was signed by {key}, but what was signed is not what stands here."
         ),
@@ -163,7 +187,7 @@ fn unsigned(checked: &Checked) -> String {
 fn faults(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
     let verdict = &checked.verdict;
     if verdict.fault_count == 0 {
-        return writeln!(out, "{}", no_fault(verdict));
+        return writeln!(out, "{}", no_fault(checked));
     }
     let heading = format!("{}:", count(verdict.fault_count, "FAULT"));
     writeln!(out, "{}", coloured(&heading, Colour::Bad))?;
@@ -182,10 +206,10 @@ fn faults(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn no_fault(verdict: &Verdict) -> String {
-    match verdict.events {
-        0 => coloured("There was nothing to verify.", Colour::Bad),
-        _ => coloured(
+fn no_fault(checked: &Checked) -> String {
+    match checked.is_something() {
+        false => coloured("There was nothing to verify.", Colour::Bad),
+        true => coloured(
             "No fault: every value that was read is what was sealed.",
             Colour::Good,
         ),

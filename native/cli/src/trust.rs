@@ -70,8 +70,9 @@ fn key_error(error: KeyError) -> &'static str {
 pub struct Signed {
     pub origin: String,
     pub size: u64,
-    pub index: u64,
-    /// The last position that is proven; of a receipt none is.
+    /// The leaf, or promise, that is proven; none if it is the log itself that is signed.
+    pub index: Option<u64>,
+    /// The last position that is proven; none of a log or a receipt.
     pub through: Option<u64>,
     /// The names that the signatures claim, where no key was given to check them.
     pub names: Vec<String>,

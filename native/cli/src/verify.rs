@@ -25,7 +25,7 @@ pub struct Options {
     quiet: bool,
     #[command(flatten)]
     keys: Keys,
-    /// Interchange files, archives, proofs of events, receipts, or files of packed containers
+    /// Interchange files, archives, logs, proofs of events, receipts, or files of packed containers
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -52,7 +52,7 @@ impl Report<'_> {
         match &self.outcome {
             Outcome::Checked(kind, checked)
                 if checked.verdict.fault_count == 0
-                    && checked.verdict.events > 0
+                    && checked.is_something()
                     && self.is_signed_enough(kind, checked.signature) =>
             {
                 Status::Verified

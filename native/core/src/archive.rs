@@ -13,10 +13,12 @@ use crate::wire::Malformed;
 
 mod containers;
 mod disclose;
+mod log_file;
 mod preamble;
 
 pub use containers::{Containers, Extent, Window};
 pub use disclose::{Disclose, disclose};
+pub use log_file::{Item, LOG_MAGIC, LogFile, LogVerdict};
 pub use preamble::{MAGIC, PREAMBLE, Preamble};
 
 /// An archive whose sizes are read.

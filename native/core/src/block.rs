@@ -22,6 +22,8 @@ pub(crate) const ERASED: u32 = 1 << 31;
 /// From the start to the genesis record.
 pub(crate) const PREAMBLE: usize = 64;
 const HEADER: usize = 192;
+/// Within so many bytes every container has its header.
+pub const BEGINNING: usize = PREAMBLE + 576 + HEADER;
 const HEADER_VERSION: u8 = 1;
 const CLOSES: u8 = 1;
 
@@ -81,6 +83,18 @@ impl Header {
         }
         out.resize(HEADER, 0);
         out.first_chunk().copied().unwrap_or([0; HEADER])
+    }
+
+    /// A block's header, by what its container begins with: [`BEGINNING`] bytes, or all. Of the rest nothing is said.
+    pub fn of_beginning(bytes: &[u8]) -> Result<Header, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.array("magic")? != BLOCK_MAGIC {
+            return Err(Malformed::new(0, "magic"));
+        }
+        let record = Genesis::record_length(bytes.get(PREAMBLE..).unwrap_or_default());
+        let record = record.map_err(|malformed| malformed.within(PREAMBLE))?;
+        reader.take(PREAMBLE - BLOCK_MAGIC.len() + record, "genesis")?;
+        Header::decode(&mut reader)
     }
 
     /// The block hash.

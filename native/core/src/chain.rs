@@ -265,8 +265,9 @@ impl Links {
         if known > n || n - known > 3 {
             return Err(Malformed::new(16, "known"));
         }
-        let when_max = reader.time("when_max").map(|when| has_when.then_some(when))?;
-        let recorded_at = reader.time("recorded_at").map(|at| has_recorded.then_some(at))?;
+        let (when, recorded) = (reader.time("when_max")?, reader.time("recorded_at")?);
+        let when_max = reader.optional(has_when, when)?;
+        let recorded_at = reader.optional(has_recorded, recorded)?;
         let mut digest = || reader.digest("digest").copied();
         let genesis = digest()?;
         let ids = [digest()?, digest()?, digest()?];

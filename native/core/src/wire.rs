@@ -75,6 +75,19 @@ impl<'a> Reader<'a> {
         Err(Malformed::new(self.at, what))
     }
 
+    /// A value that is there if a flag says so; else it is written as zero.
+    pub(crate) fn optional<T: Default + PartialEq>(
+        &self,
+        there: bool,
+        value: T,
+    ) -> Result<Option<T>, Malformed> {
+        match there {
+            true => Ok(Some(value)),
+            false if value == T::default() => Ok(None),
+            false => self.fail("flag"),
+        }
+    }
+
     pub(crate) fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(count).ok_or(Malformed::new(self.at, what))?;
         let taken = self

@@ -1,7 +1,8 @@
 //! The log as a verification holds it against a store: what its leaves bind, and the edge of the tree over them.
 
 use crate::list::List;
-use crate::terms::{atoms, binary, name};
+use crate::terms::{array, atoms, binary, name};
+use crate::verify::{Files, piece};
 use event_seal_core::log::{Discord, Frontier, Ledger};
 use event_seal_core::suite::Digest;
 use event_seal_core::verify::FaultClass;
@@ -56,6 +57,41 @@ fn ledger_learn<'a>(
 fn ledger_arrange(held: ResourceArc<Held>) -> rustler::Atom {
     held.write().ledger.arrange();
     atoms::ok()
+}
+
+/// Up to which position the leaves below `size` bind the flow with this genesis digest: its blocks, and its events.
+#[rustler::nif]
+fn ledger_reach(held: ResourceArc<Held>, genesis: Binary, size: u64) -> NifResult<(u64, u64)> {
+    Ok(held.read().ledger.reach(&array(genesis)?, size))
+}
+
+/// What the leaves below `size` say of that flow before a position need not be met.
+#[rustler::nif]
+fn ledger_pass(held: ResourceArc<Held>, genesis: Binary, size: u64, before: u64) -> NifResult<rustler::Atom> {
+    held.read().ledger.pass(&array(genesis)?, size, before);
+    Ok(atoms::ok())
+}
+
+/// Of flows that are closed, each by where its last block lies and its last position: whether the leaves below `size` end
+/// with that block, by its header. What they say of those that do is passed over.
+#[rustler::nif(schedule = "DirtyIo")]
+fn ledger_pass_ended<'a>(
+    held: ResourceArc<Held>,
+    flows: List<(Term<'a>, u64)>,
+    size: u64,
+) -> NifResult<Vec<bool>> {
+    let learnt = held.read();
+    let (mut files, mut buffer) = (Files::default(), Vec::new());
+    let mut ended = Vec::new();
+    for (place, last) in flows.iter() {
+        let header = piece(*place, &mut files)?.header(&mut buffer);
+        let header = header.filter(|header| header.closes && header.last() == *last);
+        ended.push(header.is_some_and(|header| {
+            let block = (header.height, *last, header.digest());
+            learnt.ledger.pass_ended(&header.genesis, size, block)
+        }));
+    }
+    Ok(ended)
 }
 
 /// Whether blocks were seen of which no leaf is known.

@@ -5,6 +5,7 @@ use crate::list::List;
 use crate::terms::{atoms, binary, name};
 use crate::watch::{Budget, Job, Watch};
 use event_seal_core::archive::{Archive, no_archive};
+use event_seal_core::block::{BEGINNING, Header};
 use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
     Against, Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
@@ -44,13 +45,27 @@ fn pool(threads: usize, max_rate: Option<(u64, Atom)>) -> NifResult<ResourceArc<
 }
 
 /// Where a container lies.
-enum Piece<'a> {
+pub enum Piece<'a> {
     Bytes(&'a [u8]),
     Range {
         file: Option<Arc<File>>,
         offset: u64,
         length: usize,
     },
+}
+
+impl Piece<'_> {
+    /// A block's header, if it is one and can be read; no more of it is.
+    pub fn header(&self, buffer: &mut Vec<u8>) -> Option<Header> {
+        let beginning = match self {
+            Piece::Bytes(bytes) => bytes,
+            Piece::Range { file, offset, length } => {
+                let end = offset.checked_add((*length).min(BEGINNING) as u64)?;
+                file.as_ref()?.read(*offset..end, buffer).ok()?
+            }
+        };
+        Header::of_beginning(beginning).ok()
+    }
 }
 
 struct Pieces<'a, 'w> {
@@ -132,7 +147,7 @@ fn read_flows<'a, 'w>(
 
 /// The files opened so far. Pieces that follow each other mostly lie in one.
 #[derive(Default)]
-struct Files<'a> {
+pub struct Files<'a> {
     all: HashMap<&'a str, Option<Arc<File>>>,
     last: Option<(&'a str, Option<Arc<File>>)>,
 }
@@ -154,7 +169,7 @@ impl<'a> Files<'a> {
     }
 }
 
-fn piece<'a>(place: Term<'a>, files: &mut Files<'a>) -> NifResult<Piece<'a>> {
+pub fn piece<'a>(place: Term<'a>, files: &mut Files<'a>) -> NifResult<Piece<'a>> {
     if let Ok(bytes) = place.decode::<Binary<'a>>() {
         return Ok(Piece::Bytes(bytes.as_slice()));
     }

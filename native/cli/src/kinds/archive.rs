@@ -40,7 +40,7 @@ fn told(signed: archive::Signed) -> Signed {
     Signed {
         origin: signed.origin,
         size: signed.size,
-        index: signed.index,
+        index: Some(signed.index),
         through: Some(signed.last),
         names: signed.names,
         key: signed.by.map(|_| log),

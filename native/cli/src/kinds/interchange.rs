@@ -57,6 +57,7 @@ fn verify(file: &Opened, _policy: Option<&Policy>) -> Checked {
         },
         signed: Ok(None),
         event: None,
+        log: None,
         broken_line: reading.broken_line(),
     }
 }

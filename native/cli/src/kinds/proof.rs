@@ -52,7 +52,7 @@ fn proven_event(proven: &Proven<'_>) -> Checked {
     let signed = Signed {
         origin: opened.checkpoint.origin.to_owned(),
         size: opened.checkpoint.size,
-        index: proof.logged.index,
+        index: Some(proof.logged.index),
         through: Some(proof.n),
         names: Vec::new(),
         key: Some(opened.log.to_string()),
@@ -72,7 +72,7 @@ fn unproven(bytes: &[u8]) -> Result<Checked, Malformed> {
     let signed = Signed {
         origin: checkpoint.origin.to_owned(),
         size: checkpoint.size,
-        index: proof.logged.index,
+        index: Some(proof.logged.index),
         through: Some(proof.n),
         names: note.signatures.iter().map(|line| line.name.to_owned()).collect(),
         key: None,

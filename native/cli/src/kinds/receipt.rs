@@ -53,7 +53,7 @@ fn checked(receipt: &Receipt<'_>, key: Option<String>) -> Checked {
     let signed = Signed {
         origin: name,
         size: u64::from(receipt.count),
-        index: u64::from(receipt.index),
+        index: Some(u64::from(receipt.index)),
         through: None,
         names,
         key,

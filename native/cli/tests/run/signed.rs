@@ -30,6 +30,7 @@ pub fn key(signer: &Signer) -> String {
 
 pub struct Signed {
     pub blocks: Vec<Vec<u8>>,
+    leaves: Vec<Vec<u8>>,
     stored: Vec<[u8; 32]>,
     roots: Vec<[u8; 32]>,
 }
@@ -39,7 +40,7 @@ impl Signed {
     pub fn new() -> Signed {
         let blocks = Flow::new(Suite::Sha256, FLOW, 15, 40).blocks_of(5);
         let (mut frontier, mut stored) = (Frontier::default(), Vec::new());
-        let mut roots = vec![frontier.root()];
+        let (mut roots, mut leaves) = (vec![frontier.root()], Vec::new());
         for block in &blocks {
             let block = Container::decode(block).unwrap();
             let header = block.header();
@@ -52,9 +53,11 @@ impl Signed {
             };
             frontier.push(leaf_hash(&leaf.encode()), &mut stored).unwrap();
             roots.push(frontier.root());
+            leaves.push(leaf.encode());
         }
         Signed {
             blocks,
+            leaves,
             stored,
             roots,
         }
@@ -95,6 +98,24 @@ impl Signed {
             part: false,
         };
         [preamble.encode(), containers, proof.as_bytes().to_vec()].concat()
+    }
+
+    /// The log, under checkpoints of these sizes.
+    pub fn log(&self, sizes: &[u64]) -> Vec<u8> {
+        let key = key(&log_key());
+        let checkpoints = sizes.iter().map(|size| {
+            let length = (key.len() as u16).to_be_bytes();
+            [&length, key.as_bytes(), self.checkpoint(*size).as_bytes()].concat()
+        });
+        let mut out = b"EVSEALL1".to_vec();
+        out.extend((self.leaves.len() as u64).to_be_bytes());
+        out.extend((sizes.len() as u64).to_be_bytes());
+        out.resize(64, 0);
+        for item in self.leaves.iter().cloned().chain(checkpoints) {
+            out.extend((item.len() as u32).to_be_bytes());
+            out.extend(item);
+        }
+        out
     }
 
     /// The proof of one event.

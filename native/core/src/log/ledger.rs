@@ -312,14 +312,72 @@ impl Ledger {
 
     /// What the log says of a flow.
     pub(crate) fn of(&self, genesis: &Digest) -> Option<Known<'_>> {
+        let known = self.known(genesis)?;
+        known.flow.state.fetch_or(SEEN, Relaxed);
+        Some(known)
+    }
+
+    fn known(&self, genesis: &Digest) -> Option<Known<'_>> {
         let number = *self.numbers.get(&start(genesis))?;
         let flow = self.flows.get(number as usize)?;
-        flow.state.fetch_or(SEEN, Relaxed);
         Some(Known {
             ledger: self,
             number,
             flow,
         })
+    }
+
+    /// Up to which position the leaves below this index bind a flow's blocks, and up to which its events; 0 where none does.
+    /// What was said before a decision is left aside.
+    pub fn reach(&self, genesis: &Digest, size: u64) -> (u64, u64) {
+        let Some(known) = self.known(genesis) else {
+            return (0, 0);
+        };
+        let decided = self.decisions.get(&known.number);
+        let from = decided.and_then(|all| all.iter().map(|one| one.index).max());
+        let last = |leaves: &[Entry]| {
+            let binds = |leaf: &&Entry| {
+                u64::from(leaf.index()) < size && from.is_none_or(|from| leaf.index() >= from)
+            };
+            let lasts = leaves.iter().filter(binds).map(|leaf| leaf.last);
+            lasts.max().unwrap_or(0)
+        };
+        let fixed = last(known.blocks());
+        (fixed, fixed.max(last(known.tails())))
+    }
+
+    /// Whether the leaves below this index end a flow with this very block, so that nothing can have come later where it is
+    /// closed. Then what they say of the flow is passed over.
+    pub fn pass_ended(&self, genesis: &Digest, size: u64, block: (u64, u64, Digest)) -> bool {
+        let (height, last, hash) = block;
+        let known = self
+            .known(genesis)
+            .filter(|_| self.reach(genesis, size) == (last, last));
+        let mut blocks = known.iter().flat_map(|known| known.blocks());
+        let same = |leaf: &Entry| (leaf.number, leaf.last, leaf.digest) == (height, last, hash);
+        let ended = blocks.any(|leaf| same(leaf) && u64::from(leaf.index()) < size);
+        if ended {
+            self.pass(genesis, size, last.saturating_add(1));
+        }
+        ended
+    }
+
+    /// What the leaves below this index say of a flow before a position need not be met: nobody looks there. That is not
+    /// the same as having looked at the flow.
+    pub fn pass(&self, genesis: &Digest, size: u64, before: u64) {
+        let Some(known) = self.known(genesis) else { return };
+        for leaves in [known.blocks(), known.tails()] {
+            for same in leaves.chunk_by(|one, other| one.number == other.number) {
+                // By index; one that says the same again says nothing new.
+                let first = same
+                    .first()
+                    .filter(|leaf| u64::from(leaf.index()) < size && leaf.last < before);
+                let passed = |leaf: &&Entry| {
+                    first.is_some_and(|first| u64::from(leaf.index()) < size || leaf.digest == first.digest)
+                };
+                same.iter().filter(passed).for_each(Entry::meet);
+            }
+        }
     }
 
     /// A block of which it knows no leaf.

@@ -1,6 +1,6 @@
 //! Containers held against a log, and a log against the containers: whatever one of them lacks or says otherwise is named.
 use super::clinic::{self, Flow, Open, named};
-use crate::block::Container;
+use crate::block::{BEGINNING, Container, Header};
 use crate::log::{Leaf, Ledger};
 use crate::suite::{Digest, Suite};
 use crate::verify::{Against, Fault, Run, Unwatched, verify};
@@ -317,6 +317,122 @@ fn malformed_leaves_are_told_unknown_ones_counted_and_another_suite_is_none() {
         faults(&pieces, &leaves),
         [("malformed", 0), ("malformed", last as u64)]
     );
+}
+
+/// Blocks of 4, 1 and 3 events under leaves 0 to 2; then tails of 6 and 9, and the tail of 11.
+fn grown(flow: &Flow) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let pieces = flow.pack(&SIZES);
+    let mut leaves: Vec<Vec<u8>> = pieces.iter().take(3).map(|block| block_leaf(block)).collect();
+    leaves.extend([6, 9, 11].map(|n| tail_leaf(flow, n)));
+    (pieces, leaves)
+}
+
+#[test]
+fn how_far_the_first_leaves_bind_a_flow() {
+    let flow = flow(Suite::Sha256);
+    let (_, leaves) = grown(&flow);
+    let known = ledger(&leaves);
+    let reach: Vec<(u64, u64)> = (0..=7).map(|size| known.reach(&flow.g(), size)).collect();
+    let (eight, nine) = ((8, 8), (8, 9));
+    assert_eq!(
+        reach,
+        [(0, 0), (4, 4), (5, 5), eight, eight, nine, (8, 11), (8, 11)]
+    );
+    assert_eq!(known.reach(&[7; 32], 7), (0, 0));
+    // What was said before a decision may have been taken back; the decision itself binds.
+    let decided = [&leaves[..4], &[decision(&flow, 6)], &leaves[4..]].concat();
+    let known = ledger(&decided);
+    let reach: Vec<(u64, u64)> = (0..=7).map(|size| known.reach(&flow.g(), size)).collect();
+    assert_eq!(reach[..5], [(0, 0); 5]);
+    assert_eq!(reach[5..], [(0, 6), (0, 9), (0, 11)]);
+}
+
+#[test]
+fn a_flow_that_ends_with_the_block_that_was_logged_is_passed_over() {
+    let flow = clinic::flow(Suite::Sha256, &[5, 6, 7, 8, 9], true, 1);
+    let pieces = flow.pack(&[2, 3]);
+    let leaves: Vec<Vec<u8>> = pieces
+        .iter()
+        .map(|block| block_leaf(block))
+        .chain([tail_leaf(&flow, 5)])
+        .collect();
+    let last = Container::decode(&pieces[1]).unwrap();
+    let (height, n, hash) = (1, 5, *last.hash());
+    for (size, block, ended) in [
+        (3, (height, n, hash), true),
+        (2, (height, n, hash), true),
+        (1, (height, n, hash), false),
+        (3, (height, n, [7; 32]), false),
+        (3, (0, n, hash), false),
+        (3, (height, 4, hash), false),
+    ] {
+        let ledger = ledger(&leaves);
+        assert_eq!(
+            ledger.pass_ended(&flow.g(), size, block),
+            ended,
+            "{size} {block:?}"
+        );
+        assert_eq!(ledger.pass_ended(&[7; 32], size, block), false);
+        // The tail's leaf of the same end is passed over too, if the size reaches it.
+        assert_eq!(ledger.unmet().is_empty(), ended && size == 3);
+    }
+    // Something was logged of it later.
+    let ledger = ledger(&[leaves, vec![tail_leaf(&flow, 5)]].concat());
+    assert!(ledger.pass_ended(&flow.g(), 3, (height, n, hash)));
+    assert!(ledger.unmet().is_empty());
+}
+
+#[test]
+fn a_header_is_read_without_what_stands_behind_it() {
+    let flow = flow(Suite::Blake3);
+    for piece in flow.pack(&SIZES) {
+        let container = Container::decode(&piece).unwrap();
+        let beginning = &piece[..piece.len().min(BEGINNING)];
+        let header = Header::of_beginning(beginning);
+        assert_eq!(header.is_err(), container.is_tail());
+        if let Ok(header) = header {
+            assert_eq!(&header, container.header());
+            assert_eq!(header.digest(), *container.hash());
+        }
+        assert!(Header::of_beginning(&piece[..300]).is_err());
+    }
+}
+
+#[test]
+fn what_is_passed_over_need_not_be_met_and_nothing_else() {
+    let flow = flow(Suite::Sha256);
+    let (pieces, leaves) = grown(&flow);
+    let unmet = |size, before, from: usize, leaves: &[Vec<u8>]| {
+        let ledger = ledger(leaves);
+        ledger.pass(&flow.g(), size, before);
+        let source = Against {
+            source: &pieces[from..],
+            ledger: &ledger,
+        };
+        let run = Run {
+            alone: true,
+            ..clinic::run(pieces.len() - from)
+        };
+        let runs = if from < pieces.len() { vec![run] } else { vec![] };
+        let found = verify(&source, &runs, &Unwatched, 1000).faults;
+        let unmet: Vec<u64> = ledger.unmet().iter().map(|one| one.position).collect();
+        (named(&found), unmet)
+    };
+    // From the last block on: the two before it are passed over.
+    assert_eq!(unmet(5, 6, 2, &leaves), (vec![], vec![]));
+    assert_eq!(unmet(5, 5, 2, &leaves), (vec![("log", 5)], vec![]));
+    assert_eq!(unmet(1, 6, 2, &leaves), (vec![("log", 5)], vec![]));
+    // Nothing of the flow is looked at: what came later is missed, and so is the flow's end.
+    assert_eq!(unmet(6, 12, pieces.len(), &leaves), (vec![], vec![]));
+    assert_eq!(unmet(5, 12, pieces.len(), &leaves), (vec![], vec![11]));
+    assert_eq!(unmet(6, 11, pieces.len(), &leaves), (vec![], vec![11]));
+    // The same again says nothing new, another one does.
+    let again = [&leaves[..], &[leaves[0].clone(), leaves[5].clone()]].concat();
+    assert_eq!(unmet(6, 12, pieces.len(), &again), (vec![], vec![]));
+    let mut other = leaves[0].clone();
+    other[60] ^= 1;
+    let fork = [&leaves[..], &[other]].concat();
+    assert_eq!(unmet(6, 12, pieces.len(), &fork), (vec![], vec![1, 1]));
 }
 
 #[test]

@@ -162,16 +162,24 @@ impl Edge {
             return Err(Malformed::new(2, "flags"));
         }
         let [genesis, height, exact, closed, tail, when, recorded, sealed] = flags.map(|flag| flag == 1);
-        let height = Some(reader.counter("height")?).filter(|_| height);
+        let number = reader.counter("height")?;
+        let height = reader.optional(height, number)?;
         let (n, fixed, epoch) = (
             reader.counter("n")?,
             reader.counter("fixed")?,
             reader.counter("epoch")?,
         );
-        let when_max = Some(reader.time("when_max")?).filter(|_| when);
-        let recorded_at = Some(reader.time("recorded_at")?).filter(|_| recorded);
-        let sealed_at = Some(reader.time("sealed_at")?).filter(|_| sealed);
-        let genesis = Some(*reader.digest("genesis")?).filter(|_| genesis);
+        let times = [
+            reader.time("when_max")?,
+            reader.time("recorded_at")?,
+            reader.time("sealed_at")?,
+        ];
+        let [when_max, recorded_at, sealed_at] = times;
+        let when_max = reader.optional(when, when_max)?;
+        let recorded_at = reader.optional(recorded, recorded_at)?;
+        let sealed_at = reader.optional(sealed, sealed_at)?;
+        let digest = *reader.digest("genesis")?;
+        let genesis = reader.optional(genesis, digest)?;
         let mut pair = || {
             let recorded = *reader.digest("digest")?;
             let recomputed = *reader.digest("digest")?;
