@@ -4,7 +4,7 @@
 //! libFuzzer runs them from `native/fuzz`; the tests here run them over the corpus and what becomes of it, on any toolchain.
 use event_seal_core::archive::{Archive, Disclose, Item, LogFile, Preamble, disclose};
 use event_seal_core::block::{Body, Container, Header};
-use event_seal_core::chain::Links;
+use event_seal_core::chain::{Links, run};
 use event_seal_core::checkpoint::{Checkpoint, Policy, Request};
 use event_seal_core::event::{Event, decode_salted_body, salted_body};
 use event_seal_core::genesis::Genesis;
@@ -14,6 +14,7 @@ use event_seal_core::interchange::{lines, verify_file};
 use event_seal_core::log::{Leaf, Ledger};
 use event_seal_core::note::{Note, Signature, Signer, VerifierKey};
 use event_seal_core::proof::{Proof, tlog, verify as prove};
+use event_seal_core::receipt::{Receipt, verify as check_receipt};
 use event_seal_core::verify::{Edge, ReadAt, Run, Unwatched, verify};
 
 /// A parser, by the name of its fuzz target and its folder in the corpus.
@@ -45,13 +46,18 @@ parsers!(
     leaf,
     log_file,
     proof,
+    receipt,
     request,
+    run,
 );
 
 const MAX_FAULTS: usize = 10;
 
 /// The key of FORMAT.md's examples, which has signed what is in the corpus.
 const KEY: &str = "clinic.example/log+e8b1a5c7+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+
+/// The key of the receipt in FORMAT.md.
+const RECEIPTS_KEY: &str = "clinic.example/receipts+303e110e+/2V2ZW50LXNlYWwvMSByZWNlaXB07UkoxijRwsbq6QM4kFmVYSlZJzpcY/k2NsFGFKyHN9E=";
 
 fn policy() -> Policy {
     let key = VerifierKey::parse(KEY).expect("a key");
@@ -159,6 +165,39 @@ pub fn kept(bytes: &[u8]) {
     }
     if let Ok(links) = Links::decode(bytes) {
         assert_eq!(links.encode(), bytes);
+    }
+}
+
+/// The record of settled events is written again as it was; in front of it stands its length, behind it are their bodies.
+pub fn run(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let Some((record, bodies)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize) else {
+        return;
+    };
+    if let Ok((first, events)) = run::decode(record, Some(bodies)) {
+        assert_eq!(run::encode(first, &events), record);
+        let limits = run::Limits {
+            events: 2,
+            bytes: 1_000,
+            whole: first / 2,
+        };
+        let part = run::part(&[(first, events.clone())], &limits);
+        let left = part.rest.map_or(0, |(_, left)| left.len());
+        assert_eq!(part.sealed.len() + left, events.len());
+    }
+}
+
+/// A receipt that is read is written again as it was, and checking it never panics.
+pub fn receipt(bytes: &[u8]) {
+    if let Ok(receipt) = Receipt::read(bytes) {
+        assert_eq!(receipt.text().as_bytes(), bytes);
+    }
+    let key = VerifierKey::parse(RECEIPTS_KEY).expect("a key");
+    let policy = Policy::of_receipts(vec![key]).expect("a policy");
+    if let Ok(held) = check_receipt(bytes, &policy) {
+        assert_eq!(held.receipt.text().as_bytes(), bytes);
     }
 }
 
