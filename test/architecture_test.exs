@@ -10,7 +10,7 @@ defmodule EventSeal.ArchitectureTest do
     [
       data:
         [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault, EventSeal.Receipt] ++
-          [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange]
+          [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange, EventSeal.Kept]
     ],
     [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
     [store: [EventSeal.Store]],
@@ -26,6 +26,7 @@ defmodule EventSeal.ArchitectureTest do
       verifying: [EventSeal.Verifier, EventSeal.Heads],
       exporting: [EventSeal.Export]
     ],
+    [apart: [EventSeal.Apart]],
     [log: [EventSeal.Log]],
     [facade: [EventSeal, EventSeal.Await, EventSeal.Alarm, EventSeal.Auditor]],
     [
@@ -41,7 +42,7 @@ defmodule EventSeal.ArchitectureTest do
   ]
 
   # The core's modules, likewise: a file may use those above it in this list. Verification uses nothing of writing.
-  @core ~w(lanes suite wire digest link merkle log note checkpoint event genesis block proof verify archive chain interchange
+  @core ~w(lanes suite wire digest link merkle log note checkpoint event genesis block proof verify kept archive chain interchange
            import reference tests lib)
 
   @writing [:open, :stamp, :frames, :settle, :settle_many, :seal, :close]

@@ -94,8 +94,8 @@ defmodule EventSeal.Auditor do
     %{added | next: verdict.next, damage: Enum.uniq(added.damage)}
   end
 
-  defp opts(%{audit: audit, run: run}) do
-    [for: @slice, max_faults: @faults] ++
+  defp opts(%{audit: audit, run: run} = state) do
+    [for: @slice, max_faults: @faults, apart: state.instance.apart] ++
       Keyword.take(audit, [:threads, :max_rate]) ++ if(run.next, do: [after: run.next], else: [])
   end
 

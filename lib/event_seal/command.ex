@@ -15,6 +15,7 @@ defmodule EventSeal.Command do
   alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
+  @tries 3
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
 
   @doc """
@@ -68,18 +69,18 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…]` or `--file FILE…`, either with `--max-rate RATE`:
-  see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
+  `--dir DIR [--archive DIR] [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…]` or `--file FILE…`, either with
+  `--max-rate RATE`: see `EventSeal.Verifier`, `EventSeal.Apart`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…], or verify --file FILE…; " <>
-        "both [--max-rate 20000|50MB]"
+      "verify --dir DIR [--archive DIR] [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…], " <>
+        "or verify --file FILE…; both [--max-rate 20000|50MB]"
 
     switches =
-      [dir: :string, archive: :string, head: :string, checkpoint: :string, key: :keep] ++
+      [dir: :string, archive: :string, verification: :string, head: :string, checkpoint: :string, key: :keep] ++
         [file: :keep, max_rate: :string]
 
     run(usage, args, switches, fn opts, files ->
@@ -89,7 +90,7 @@ defmodule EventSeal.Command do
 
   defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
     known = for {name, value} <- opts, name in [:head, :checkpoint] or (name == :key and keys != []), do: {name, value}
-    verify_dir(disk(opts), known ++ rate)
+    verify_dir(disk(opts), opts[:verification], known ++ rate)
   end
 
   defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
@@ -267,11 +268,33 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(disk, opts) do
-    with_reader(disk, fn store ->
-      verdict(Verifier.run(store, [progress: Report.progress()] ++ opts), disk[:dir])
-    end)
+  defp verify_dir(disk, nil, opts), do: with_reader(disk, &verify_store(&1, opts, disk[:dir]))
+
+  defp verify_dir(disk, apart, opts) do
+    with_both(disk, apart, @tries, fn store, apart -> verify_store(store, [apart: apart] ++ opts, disk[:dir]) end)
   end
+
+  # The verification store is opened first: whatever it shows is in the events' store then. A checkpoint that a host signs in
+  # between covers more than it shows: then both are opened again.
+  defp with_both(disk, apart, tries, fun) do
+    opened =
+      with_apart(apart, fn apart ->
+        with_reader(disk, fn store ->
+          if tries == 1 or covered?(store, apart), do: fun.(store, apart), else: :again
+        end)
+      end)
+
+    if opened == :again, do: with_both(disk, apart, tries - 1, fun), else: opened
+  end
+
+  defp covered?(store, apart) do
+    with {:ok, %{size: size}} <- Checkpoint.last(store),
+         {:ok, %{leaves: leaves}} when leaves < size <- Store.log(apart, :size),
+         do: false,
+         else: (_covered -> true)
+  end
+
+  defp verify_store(store, opts, dir), do: verdict(Verifier.run(store, [progress: Report.progress()] ++ opts), dir)
 
   defp prove(disk, flow, n, disclose, out) do
     with_reader(disk, fn store ->
@@ -357,8 +380,12 @@ defmodule EventSeal.Command do
   # A reader takes no lock: the host that holds the store goes on.
   defp with_reader(disk, fun), do: with_store(disk, :read, fun)
 
-  defp with_store(disk, mode, fun) do
-    name = if mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader
+  defp with_apart(dir, fun), do: with_store([dir: dir], :read, __MODULE__.Apart, fun)
+
+  defp with_store(disk, mode, fun),
+    do: with_store(disk, mode, if(mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader), fun)
+
+  defp with_store(disk, mode, name, fun) do
     with_child(Store.Disk.child_spec({name, disk ++ [mode: mode]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
   end
 

@@ -85,6 +85,7 @@ defmodule EventSeal.Command.Report do
     )
 
     log(verdict)
+    kept(verdict)
     faults(verdict)
     damage(verdict.damage)
   end
@@ -94,6 +95,13 @@ defmodule EventSeal.Command.Report do
   defp log(verdict) do
     unknown = if verdict.unknown_leaves > 0, do: ", #{number(verdict.unknown_leaves)} of unknown types", else: ""
     puts("  #{count(verdict.leaves, "leaf", "leaves")} of the log held against them#{unknown}; #{covered(verdict)}")
+  end
+
+  defp kept(%Verdict{kept: nil}), do: :ok
+
+  defp kept(verdict) do
+    late = if verdict.behind > 0, do: "; #{number(verdict.behind)} blocks and leaves are not there yet", else: ""
+    puts("  #{count(verdict.kept, "block")} compared with the verification store#{late}")
   end
 
   defp covered(%{checkpoint: nil}), do: "no checkpoint covers them"
@@ -160,8 +168,13 @@ defmodule EventSeal.Command.Report do
   defp fault(%Fault{} = fault) do
     block = if fault.block, do: ", block #{fault.block}", else: ""
     puts("  #{fault.flow || "unknown flow"}, position #{fault.position}#{block}: #{fault.class}")
-    puts("    recorded    #{datum(fault.recorded)}")
-    puts("    recomputed  #{datum(fault.recomputed)}")
+    names = Fault.names(fault)
+    width = names |> Enum.map(&String.length/1) |> Enum.max()
+
+    for {name, datum} <- Enum.zip(names, [fault.recorded, fault.recomputed]),
+        do: puts("    #{String.pad_trailing(name, width)}  #{datum(datum)}")
+
+    if fault.side, do: puts("    #{Fault.side(fault.side)}")
   end
 
   defp datum(nil), do: "nothing"
