@@ -26,7 +26,7 @@ defmodule EventSeal.ArchitectureTest do
       verifying: [EventSeal.Verifier, EventSeal.Heads],
       exporting: [EventSeal.Export]
     ],
-    [apart: [EventSeal.Apart]],
+    [apart: [EventSeal.Apart], deciding: [EventSeal.Decision]],
     [log: [EventSeal.Log]],
     [facade: [EventSeal, EventSeal.Await, EventSeal.Alarm, EventSeal.Auditor]],
     [
@@ -35,6 +35,7 @@ defmodule EventSeal.ArchitectureTest do
       importing: [EventSeal.Import],
       restoring: [EventSeal.Restore],
       doctor: [EventSeal.Doctor],
+      rebuilding: [EventSeal.Rebuild],
       page: [EventSeal.Page]
     ],
     [command: [EventSeal.Command]],

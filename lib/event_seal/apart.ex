@@ -24,7 +24,7 @@ defmodule EventSeal.Apart do
   @tries 20
   @pause 5
   # What a crash may leave behind; beyond that, and beyond the last checkpoint, it is a loss.
-  @most 10_000
+  @most 100_000
   @late 60_000_000
 
   @doc false

@@ -2,7 +2,7 @@ defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
   `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove`,
-  `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
+  `mix event_seal.report`, `mix event_seal.doctor` and `mix event_seal.rebuild`, for where there is no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -10,8 +10,8 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
-  alias EventSeal.{Signer, Store, Verdict, Verifier}
+  alias EventSeal.{Auditor, Checkpoint, Decision, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof}
+  alias EventSeal.{Rebuild, Restore, Signer, Store, Verdict, Verifier}
   alias EventSeal.Command.{Examination, Report}
 
   @type status :: 0 | 1 | 2
@@ -89,14 +89,16 @@ defmodule EventSeal.Command do
   end
 
   defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
-    known = for {name, value} <- opts, name in [:head, :checkpoint] or (name == :key and keys != []), do: {name, value}
-    verify_dir(disk(opts), opts[:verification], known ++ rate)
+    verify_dir(disk(opts), opts[:verification], known(opts) ++ rate)
   end
 
   defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
     do: verify_files(files ++ more, rate)
 
   defp verify(_opts, _files, _rate), do: :usage
+
+  defp known(opts),
+    do: for({name, value} when value != [] <- opts, name in [:head, :checkpoint, :key], do: {name, value})
 
   @units %{"" => {1, :events}, "B" => {1, :bytes}, "kB" => {1_000, :bytes}, "MB" => {1_000_000, :bytes}}
 
@@ -181,6 +183,23 @@ defmodule EventSeal.Command do
       %{dir: _} = opts, [] -> doctor(disk(opts), opts[:out])
       _opts, _files -> :usage
     end)
+  end
+
+  @doc "`--dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]`: see `EventSeal.Rebuild`."
+  @spec rebuild([String.t()]) :: status
+  def rebuild(args) do
+    run(
+      "rebuild --dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]",
+      args,
+      [dir: :string, archive: :string, verification: :string, checkpoint: :string, key: :keep],
+      fn
+        %{dir: _, verification: new, key: keys} = opts, [] when is_map_key(opts, :checkpoint) == (keys != []) ->
+          rebuild(disk(opts), new, known(opts))
+
+        _opts, _files ->
+          :usage
+      end
+    )
   end
 
   defp run(usage, args, switches, fun) do
@@ -354,16 +373,42 @@ defmodule EventSeal.Command do
     if Doctor.healthy?(found), do: 0, else: 1
   end
 
-  # What is saved must meet nothing that is there, and never come into the store that is examined.
-  defp new(out, dir) do
-    cond do
-      String.starts_with?(Path.expand(out) <> "/", Path.expand(dir) <> "/") -> exists(out, "lies in the store itself")
-      File.ls(out) in [{:ok, []}, {:error, :enoent}] -> :ok
-      true -> exists(out, "is there already, and not an empty folder")
+  defp rebuild(disk, new, known) do
+    with :ok <- new(new, disk[:dir], :verification) do
+      with_store(disk, :write, fn store ->
+        with_store([dir: new], :write, __MODULE__.Apart, fn apart ->
+          with {:ok, report} <- Rebuild.run(store, apart, [progress: Report.progress()] ++ known),
+               do: rebuilt(report, disk[:dir], new)
+        end)
+      end)
     end
   end
 
-  defp exists(out, why), do: {:error, Error.new(:invalid, field: :out, rule: "#{out} #{why}")}
+  defp rebuilt(report, dir, new) do
+    lines = for decision <- report.decisions, do: [Decision.to_line(decision), ?\n]
+
+    if Verdict.ok?(report.verdict),
+      do: Doctor.Apart.put(Path.join(new, "rebuild"), "report.txt", ["event-seal-rebuild/1\n" | lines])
+
+    Report.rebuild(report, dir, new)
+    if Verdict.ok?(report.verdict), do: 0, else: 1
+  end
+
+  # What is saved must meet nothing that is there, and never come into the store that is examined.
+  defp new(out, dir, field \\ :out) do
+    cond do
+      String.starts_with?(Path.expand(out) <> "/", Path.expand(dir) <> "/") ->
+        exists(field, out, "lies in the store itself")
+
+      File.ls(out) in [{:ok, []}, {:error, :enoent}] ->
+        :ok
+
+      true ->
+        exists(field, out, "is there already, and not an empty folder")
+    end
+  end
+
+  defp exists(field, out, why), do: {:error, Error.new(:invalid, field: field, rule: "#{out} #{why}")}
 
   defp verify_files(files, rate) do
     named = if match?([_], files), do: hd(files), else: "#{length(files)} files"

@@ -3,7 +3,7 @@ defmodule EventSeal.Command.Examination do
   # What `event_seal.doctor` says: to the one who asked, plainly, and to the new folder, a fact a line. Flows are named by
   # their genesis digests.
 
-  alias EventSeal.{Doctor, Verdict}
+  alias EventSeal.{Decision, Doctor, Verdict}
   alias EventSeal.Command.Report
 
   @shown 20
@@ -102,14 +102,9 @@ defmodule EventSeal.Command.Examination do
         ) ++
         ["apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
         Enum.map(found.broken, &broken/1) ++
-        Enum.map(found.decisions, &decision/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
+        Enum.map(found.decisions, &Decision.to_line/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
 
     Enum.map(lines, &[&1, ?\n])
-  end
-
-  defp decision(decision) do
-    [genesis, salt] = for digest <- [decision.genesis, decision.salt], do: Base.encode16(digest, case: :lower)
-    "decision #{genesis} #{decision.n} #{salt} #{decision.text}"
   end
 
   defp say(text), do: Report.puts(text)

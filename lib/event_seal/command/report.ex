@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Rebuild, Restore, Verdict}
 
   @every 100
   @shown 10
@@ -41,6 +41,23 @@ defmodule EventSeal.Command.Report do
     there = if report.there > 0, do: ", #{count(report.there, "flow")} there already", else: ""
     log = "#{number(report.leaves)} leaves and #{count(report.checkpoints, "checkpoint")} in its log"
     puts("Brought #{count(report.flows, "flow")} of #{count(report.events, "event")} back to #{dir}#{there}; #{log}.")
+  end
+
+  @spec rebuild(Rebuild.t(), Path.t(), Path.t()) :: :ok
+  def rebuild(%Rebuild{} = report, dir, new) do
+    verdict(report.verdict, dir)
+
+    if Verdict.ok?(report.verdict) do
+      log = "#{number(report.leaves)} leaves and #{count(report.checkpoints, "checkpoint")} of the log"
+
+      puts(
+        "Made #{new} its verification store: #{count(report.blocks, "block")} of #{count(report.flows, "flow")}, #{log}."
+      )
+
+      puts("That is on record in the log; what its leaves say is kept in #{new}/rebuild/report.txt.")
+    else
+      puts("Nothing was copied: a verification store vouches for what was right when it was made.")
+    end
   end
 
   @spec head(non_neg_integer, Path.t()) :: :ok

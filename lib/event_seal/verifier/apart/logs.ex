@@ -11,7 +11,7 @@ defmodule EventSeal.Verifier.Apart.Logs do
   @page 4_096
   @log "log"
   # More than this a verification store is not late, but lacks: see EventSeal.Apart.
-  @most 10_000
+  @most 100_000
   @shown 100
 
   @enforce_keys [:store, :apart, :outside, :last]
