@@ -338,6 +338,8 @@ defmodule EventSeal do
     end
 
     verb(name, :verify, opts[:flow], fn instance ->
+      _what_it_lacks_shows = Apart.sync(instance)
+
       with {:ok, _} <- if(Keyword.has_key?(opts, :flow), do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
            {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, [apart: instance.apart] ++ opts) end) do
         alarm(instance, verdict, opts)

@@ -45,6 +45,15 @@ defmodule EventSeal.Apart do
   def sync(%{apart: nil}), do: :ok
   def sync(instance), do: call(instance, :sync)
 
+  @doc "Waits until the verification store was looked at, after a start."
+  @spec await(Instance.t()) :: :ok
+  def await(%{apart: nil}), do: :ok
+
+  def await(instance) do
+    _stands = call(instance, :health)
+    :ok
+  end
+
   @doc "How the verification store stands; see `EventSeal.health/1`."
   @spec health(Instance.t()) :: map
   def health(instance) do
@@ -63,12 +72,27 @@ defmodule EventSeal.Apart do
     Process.flag(:trap_exit, true)
     instance = Instance.fetch!(name)
     state = %{instance: instance, store: instance.store, apart: instance.apart, holder: nil, all: true, tries: 0}
-    state = Map.merge(state, %{ahead: MapSet.new(), leaves: nil, checkpoints: nil, behind: 0, since: nil, error: nil})
+
+    state =
+      Map.merge(state, %{
+        floor: 0,
+        ahead: MapSet.new(),
+        leaves: nil,
+        checkpoints: nil,
+        behind: 0,
+        since: nil,
+        error: nil
+      })
+
     {:ok, state, {:continue, :look}}
   end
 
   @impl true
-  def handle_continue(:look, state), do: {:noreply, look(state)}
+  def handle_continue(:look, state) do
+    # What was covered when the tree started: what is signed while the verification store is away is not there yet.
+    covered = Reader.reading(fn -> Checkpoint.last(state.store) end)
+    {:noreply, look(%{state | floor: with({:ok, %{size: size}} <- covered, do: size, else: (_none -> 0))})}
+  end
 
   @impl true
   def handle_info(:look, state), do: {:noreply, look(state)}
@@ -148,9 +172,8 @@ defmodule EventSeal.Apart do
 
   defp copy(state) do
     with {:ok, kept} <- Store.log(state.apart, :size),
-         {:ok, last} <- Checkpoint.last(state.store),
          {:ok, there} <- Store.log(state.store, :size),
-         :ok <- right(state, kept, there, last),
+         :ok <- right(state, kept, there),
          {:ok, state} <- blocks(state),
          {:ok, leaves, hashes} <- Copy.leaves(state.store, state.apart, kept.leaves, there.leaves, known(state)),
          {:ok, checkpoints} <- Copy.checkpoints(state.store, state.apart, kept.checkpoints, leaves) do
@@ -181,12 +204,12 @@ defmodule EventSeal.Apart do
   defp ahead(state, hashes), do: %{state | ahead: MapSet.union(state.ahead, hashes)}
 
   # What was there when this process looked last must be there still, and at first whatever a crash cannot have taken.
-  defp right(%{leaves: nil} = state, kept, there, last) do
+  defp right(%{leaves: nil} = state, kept, there) do
     cond do
       kept.leaves > there.leaves or kept.checkpoints > there.checkpoints ->
         {:error, Error.new(:corrupt, detail: "the events' store has lost what the verification store has")}
 
-      last != nil and kept.leaves < last.size ->
+      kept.leaves < state.floor ->
         lost("it lacks what a checkpoint covers")
 
       there.leaves - kept.leaves > @most ->
@@ -197,14 +220,14 @@ defmodule EventSeal.Apart do
     end
   end
 
-  defp right(%{leaves: leaves, checkpoints: checkpoints}, %{leaves: leaves, checkpoints: checkpoints}, _there, _last),
+  defp right(%{leaves: leaves, checkpoints: checkpoints}, %{leaves: leaves, checkpoints: checkpoints}, _there),
     do: :ok
 
   # A commit whose outcome was not known may have been done.
-  defp right(%{error: %Error{}} = state, %{leaves: kept} = sizes, there, last) when kept >= state.leaves,
-    do: right(%{state | leaves: nil}, sizes, there, last)
+  defp right(%{error: %Error{}} = state, %{leaves: kept} = sizes, there) when kept >= state.leaves,
+    do: right(%{state | leaves: nil}, sizes, there)
 
-  defp right(_state, _kept, _there, _last), do: lost("it has not what it had")
+  defp right(_state, _kept, _there), do: lost("it has not what it had")
 
   defp lost(why), do: {:error, Error.new(:corrupt, detail: "the verification store: #{why}; see EventSeal.Rebuild")}
 

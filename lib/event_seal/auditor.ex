@@ -9,7 +9,7 @@ defmodule EventSeal.Auditor do
   use GenServer
 
   require Logger
-  alias EventSeal.{Alarm, Error, Instance, Reader, Telemetry, Verdict, Verifier}
+  alias EventSeal.{Alarm, Apart, Error, Instance, Reader, Telemetry, Verdict, Verifier}
 
   # So long nothing else is heard, and so much is done again after a crash.
   @slice 1_000
@@ -73,6 +73,8 @@ defmodule EventSeal.Auditor do
 
   defp look(%{instance: instance, run: run} = state) do
     state = if state.begun, do: state, else: %{state | begun: Instance.now(instance)}
+
+    Apart.await(instance)
 
     with {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts(state)) end),
          state = %{state | run: add(run, verdict), error: nil},

@@ -6,13 +6,16 @@ defmodule EventSeal.Verifier.Apart.Pace do
   @event_bytes 64
   @every 100
 
-  @enforce_keys [:rate, :progress, :begun]
-  defstruct [:rate, :progress, :begun, asked: 0, events: 0]
+  @enforce_keys [:rate, :progress, :begun, :asked]
+  defstruct [:rate, :progress, :begun, :asked, events: 0]
 
   @type t :: %__MODULE__{}
 
   @spec new(keyword) :: t
-  def new(opts), do: %__MODULE__{rate: rate(opts[:max_rate]), progress: opts[:progress], begun: now()}
+  def new(opts) do
+    now = now()
+    %__MODULE__{rate: rate(opts[:max_rate]), progress: opts[:progress], begun: now, asked: now - @every}
+  end
 
   defp rate(nil), do: nil
   defp rate({count, :events}), do: count
