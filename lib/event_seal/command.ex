@@ -176,13 +176,24 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] [--out NEW]`: see `EventSeal.Doctor`."
+  @doc "`--dir DIR [--archive DIR] [--verification DIR] [--out NEW]`: see `EventSeal.Doctor`."
   @spec doctor([String.t()]) :: status
   def doctor(args) do
-    run("doctor --dir DIR [--archive DIR] [--out NEW]", args, [dir: :string, archive: :string, out: :string], fn
-      %{dir: _} = opts, [] -> doctor(disk(opts), opts[:out])
-      _opts, _files -> :usage
-    end)
+    run(
+      "doctor --dir DIR [--archive DIR] [--verification DIR] [--out NEW]",
+      args,
+      [dir: :string, archive: :string, verification: :string, out: :string],
+      fn
+        %{verification: kept} = opts, [] when is_map_key(opts, :dir) ->
+          with_apart(kept, &doctor(disk(opts), opts[:out], &1))
+
+        %{dir: _} = opts, [] ->
+          doctor(disk(opts), opts[:out], nil)
+
+        _opts, _files ->
+          :usage
+      end
+    )
   end
 
   @doc "`--dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]`: see `EventSeal.Rebuild`."
@@ -351,17 +362,18 @@ defmodule EventSeal.Command do
   # A file that is there may be the one copy of something.
   defp write(path, text), do: Error.posix(File.write(path, text, [:exclusive]), path)
 
-  defp doctor(disk, nil) do
+  defp doctor(disk, nil, kept) do
     with_store(disk, :examine, fn store ->
-      with {:ok, found} <- Doctor.run(store), do: found(found, disk[:dir], nil)
+      with {:ok, found} <- Doctor.run(store, nil, kept), do: found(found, disk[:dir], nil)
     end)
   end
 
-  defp doctor(disk, out) do
+  defp doctor(disk, out, kept) do
     with :ok <- new(out, disk[:dir]) do
       with_store(disk, :examine, fn store ->
         with_store([dir: out], :write, fn saved ->
-          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}), do: found(found, disk[:dir], out)
+          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}, kept),
+               do: found(found, disk[:dir], out)
         end)
       end)
     end

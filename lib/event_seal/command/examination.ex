@@ -18,6 +18,14 @@ defmodule EventSeal.Command.Examination do
     if found.mended > 0,
       do: say("  #{Report.number(found.mended)} of these blocks had one byte changed, and are as they were sealed")
 
+    if found.by_kept > 0,
+      do:
+        say(
+          "  #{Report.number(found.by_kept)} of these blocks hold with the digests that the verification store has of them"
+        )
+
+    if found.log_kept, do: say("  the log is the verification store's")
+
     if found.apart > 0,
       do: say("  #{events(found.apart)} intact, but behind a loss: kept apart, in no flow of the new store")
 
@@ -97,10 +105,10 @@ defmodule EventSeal.Command.Examination do
         damage(found) ++
         faults(found) ++
         for(
-          key <- [:flows, :blocks, :events, :pool, :spent, :leaves, :mended],
+          key <- [:flows, :blocks, :events, :pool, :spent, :leaves, :mended, :by_kept],
           do: "saved_#{key} #{Map.fetch!(found, key)}"
         ) ++
-        ["apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
+        ["log_kept #{found.log_kept}", "apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
         Enum.map(found.broken, &broken/1) ++
         Enum.map(found.decisions, &Decision.to_line/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
 

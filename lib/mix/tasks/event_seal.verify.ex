@@ -3,7 +3,7 @@ defmodule Mix.Tasks.EventSeal.Verify do
   @moduledoc """
   Verifies that nothing was changed: every flow of the store in a folder, or interchange files without any store.
 
-      mix event_seal.verify --dir DIR [--head FILE] [--checkpoint FILE --key KEY…] [--max-rate RATE]
+      mix event_seal.verify --dir DIR [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--max-rate RATE]
       mix event_seal.verify --file FILE… [--max-rate RATE]
 
   With `--head`, a file that `mix event_seal.head` wrote earlier, a store that has lost since what it had then is recognised
@@ -13,6 +13,9 @@ defmodule Mix.Tasks.EventSeal.Verify do
   checkpoint that was kept elsewhere, and `--key`, the verifier key of the log (once for each that it had), a store that was
   rolled back, or written anew together with its log, is recognised too. A checkpoint that the key does not verify is
   no verification: the exit status is 2.
+
+  With `--verification`, the store's verification store (`EventSeal.Apart`), both are compared: what differs is named, with the
+  side that is wrong.
 
   With `--max-rate`, no more than so many events a second, `--max-rate 20000`, or bytes, `--max-rate 50MB` (B, kB, MB):
   for a verification that runs all day beside other work.
