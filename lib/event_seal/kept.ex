@@ -26,6 +26,10 @@ defmodule EventSeal.Kept do
     end
   end
 
+  @doc "Of pairs of a block's place and a part's place, whether it is that block's part."
+  @spec same?([{place, place}]) :: [boolean]
+  def same?(pairs), do: Native.kept_same(pairs)
+
   @doc """
   What a part says: `:suite`, `:flow`, `:genesis` (the record), `:digest` (G), `:height`, `:first`, `:count`, `:closes`,
   `:when_max`, `:hash`, `:hashes` (event hashes, joined).

@@ -227,6 +227,9 @@ defmodule EventSeal.Native do
   @spec kept_cut(tuple) :: result(binary)
   def kept_cut(_place), do: not_loaded()
 
+  @spec kept_same([{tuple, tuple}]) :: [boolean]
+  def kept_same(_pairs), do: not_loaded()
+
   @spec kept_read(binary) :: result(tuple)
   def kept_read(_part), do: not_loaded()
 

@@ -12,8 +12,8 @@ defmodule EventSeal.Verifier.Apart do
   alias EventSeal.Verifier.Apart.{Logs, Pace}
 
   @page 1_000
-  # So many blocks of a flow are looked up at a time.
-  @blocks 4_096
+  # Of so many positions a flow's blocks are looked up at a time.
+  @positions 65_536
   @whole "verification store"
 
   @enforce_keys [:store, :apart, :logs, :pace, :max_faults]
@@ -34,51 +34,49 @@ defmodule EventSeal.Verifier.Apart do
 
   @doc "Compares one flow's blocks that hold the positions `from` to `to`."
   @spec flow(t, Store.flow(), {pos_integer, pos_integer | :infinity}) :: t
-  def flow(state, flow, {from, to}) do
-    kept = head(state.apart, flow)
-    events = head(state.store, flow)
+  def flow(state, flow, positions), do: stretch(state, flow, positions, {-1, nil})
 
-    case {events, kept} do
-      {_events, :unreadable} -> fault(state, flow, 0, nil, :read, nil, nil, :verification)
-      {:unreadable, _kept} -> state
-      _heads -> stretch(state, flow, {from, min(to, last(events, kept))}, span(events, kept), {-1, nil})
-    end
-  end
+  # `done` is the last block that was looked at: its height, and where its part lies, or is, if both agree on it.
+  defp stretch(state, _flow, {from, to}, _done) when from > to, do: state
 
-  # Of a flow whose end cannot be read the events' store's own verification says so, and its blocks may still be there.
-  defp head(store, flow) do
-    case Store.head(store, flow, :unsealed) do
-      {:ok, head} -> head
-      {:error, %Error{reason: :not_found}} -> :none
-      {:error, %Error{reason: reason}} when reason in [:corrupt, :malformed] -> :unreadable
-      {:error, error} -> raise error
-    end
-  end
-
-  defp last(events, kept), do: Enum.max(for(%{fixed: fixed} <- [events, kept], do: fixed), fn -> 0 end)
-
-  defp span(events, kept) do
-    sizes = for %{fixed: fixed, height: height} <- [events, kept], height > 0, do: div(fixed, height)
-    @blocks * max(Enum.min(sizes, fn -> 1 end), 1)
-  end
-
-  # `done` is the height of the last block that was looked at, and its part where both agree on it.
-  defp stretch(state, _flow, {from, to}, _span, _done) when from > to, do: state
-
-  defp stretch(state, flow, {from, to}, span, done) do
-    until = min(to, from + span - 1)
+  defp stretch(state, flow, {from, to}, done) do
+    until = min(to, from + @positions - 1)
     kept = pieces(state.apart, flow, {from, until})
     events = pieces(state.store, flow, {from, until})
-    heights = Map.keys(Map.merge(events, kept)) |> Enum.sort() |> Enum.drop_while(&(&1 <= elem(done, 0)))
 
-    {state, done} =
-      Enum.reduce(heights, {state, done}, fn height, {state, {_height, before}} ->
-        {state, part} = pair(state, flow, height, events[height], kept[height], before)
-        {state, {height, part}}
-      end)
-
-    stretch(state, flow, {until + 1, to}, span, done)
+    if kept == %{} and events == %{} do
+      state
+    else
+      {state, done} = heights(state, flow, events, kept, done)
+      stretch(state, flow, {until + 1, to}, done)
+    end
   end
+
+  # Of a block that lies in two stretches the first is enough.
+  defp heights(state, flow, events, kept, {done, _before} = last) do
+    heights = Map.keys(Map.merge(events, kept)) |> Enum.sort() |> Enum.drop_while(&(&1 <= done))
+    same = same(heights, events, kept)
+
+    Enum.reduce(heights, {state, last}, fn height, {state, {_height, before}} ->
+      {state, agreed} =
+        if MapSet.member?(same, height),
+          do: {compared(state, kept[height]), kept[height]},
+          else: pair(state, flow, height, events[height], kept[height], part_of(before))
+
+      {state, {height, agreed}}
+    end)
+  end
+
+  defp same(heights, events, kept) do
+    both = for height <- heights, there?(events[height]), there?(kept[height]), do: height
+    same = Kept.same?(for height <- both, do: {events[height].at, kept[height].at})
+    for {height, true} <- Enum.zip(both, same), into: MapSet.new(), do: height
+  end
+
+  defp there?(piece), do: piece != nil and piece.at != :lost
+
+  defp part_of(%Piece{} = piece), do: with({:ok, part} <- read(piece), do: part, else: (_ -> nil))
+  defp part_of(part), do: part
 
   defp pieces(store, flow, positions) do
     case Store.blocks(store, flow, positions) do
