@@ -125,8 +125,8 @@ defmodule EventSeal.ApartTest do
   test "one that cannot be opened fails no append, sets an alarm, and is caught up when it can", context do
     clock = ManualClock.start!()
     {:ok, holder} = hold(context.apart)
-    start(context, clock: clock)
-    assert %Error{reason: :locked} = wait(fn -> kept(context).error end)
+    assert {:error, %Error{reason: :locked}} = Apart.sync(start(context, clock: clock))
+    assert %Error{reason: :locked} = kept(context).error
     assert alarms(context) == [:locked]
     fill(context, 1..3)
     assert {:ok, _} = EventSeal.checkpoint(context.name)

@@ -8,8 +8,8 @@ defmodule EventSeal.Apart do
   after a crash; a failure, or a part that is a minute late, sets the alarm `{EventSeal.Apart, name}` and emits
   `[:event_seal, :apart, :fault]`. A checkpoint is signed when all that it covers is apart, if that can be.
 
-  So what a verification store lacks beyond the last checkpoint is what it has not got yet. One that lacks more is not late
-  but lost, or was cut: nothing is copied into it, since the events' store would then vouch for itself. `EventSeal.Rebuild`
+  So what a verification store lacks beyond the last checkpoint is what it has not got yet. One that lacks more when the tree
+  starts is not late but lost, or was cut: nothing is copied into it, since the events' store would then vouch for itself. `EventSeal.Rebuild`
   makes a new one, from events that were verified, on record.
   """
   use GenServer
@@ -44,15 +44,6 @@ defmodule EventSeal.Apart do
   @spec sync(Instance.t()) :: :ok | {:error, Error.t()}
   def sync(%{apart: nil}), do: :ok
   def sync(instance), do: call(instance, :sync)
-
-  @doc "Waits until the verification store was looked at, after a start."
-  @spec await(Instance.t()) :: :ok
-  def await(%{apart: nil}), do: :ok
-
-  def await(instance) do
-    _stands = call(instance, :health)
-    :ok
-  end
 
   @doc "How the verification store stands; see `EventSeal.health/1`."
   @spec health(Instance.t()) :: map
@@ -91,11 +82,11 @@ defmodule EventSeal.Apart do
   def handle_continue(:look, state) do
     # What was covered when the tree started: what is signed while the verification store is away is not there yet.
     covered = Reader.reading(fn -> Checkpoint.last(state.store) end)
-    {:noreply, look(%{state | floor: with({:ok, %{size: size}} <- covered, do: size, else: (_none -> 0))})}
+    {:noreply, schedule(%{state | floor: with({:ok, %{size: size}} <- covered, do: size, else: (_none -> 0))})}
   end
 
   @impl true
-  def handle_info(:look, state), do: {:noreply, look(state)}
+  def handle_info(:look, state), do: {:noreply, state |> follow(1) |> schedule()}
 
   def handle_info({:EXIT, holder, _reason}, %{holder: holder} = state),
     do: {:noreply, failed(%{state | holder: nil}, Error.new(:storage, detail: "the verification store stopped"))}
@@ -124,8 +115,8 @@ defmodule EventSeal.Apart do
   if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
   def format_status(status), do: Map.replace_lazy(status, :state, &Map.take(&1, [:leaves, :behind, :since, :error]))
 
-  defp look(%{instance: %{clock: {clock, argument}}} = state) do
-    state = follow(state, 1)
+  # After a start too: were it to die each time that it looks, it would not take the tree along.
+  defp schedule(%{instance: %{clock: {clock, argument}}} = state) do
     clock.send_after(argument, self(), :look, if(state.error, do: @retry, else: @look) * 1_000)
     state
   end
@@ -174,7 +165,7 @@ defmodule EventSeal.Apart do
     with {:ok, kept} <- Store.log(state.apart, :size),
          {:ok, there} <- Store.log(state.store, :size),
          :ok <- right(state, kept, there),
-         {:ok, state} <- blocks(state),
+         {:ok, state} <- blocks(%{state | all: state.all and kept.leaves != there.leaves}),
          {:ok, leaves, hashes} <- Copy.leaves(state.store, state.apart, kept.leaves, there.leaves, known(state)),
          {:ok, checkpoints} <- Copy.checkpoints(state.store, state.apart, kept.checkpoints, leaves) do
       state = %{state | ahead: MapSet.difference(state.ahead, MapSet.new(hashes)), leaves: leaves}
@@ -183,7 +174,8 @@ defmodule EventSeal.Apart do
     end
   end
 
-  # Of blocks that were there before the flows were looked at, all are copied then.
+  # Where no leaf is missing no block is: it is there before its leaf. Of blocks that were there before the flows were looked
+  # at, all are copied then.
   defp known(%{all: true}), do: fn _hash -> true end
   defp known(%{ahead: ahead}), do: &MapSet.member?(ahead, &1)
 
@@ -224,8 +216,8 @@ defmodule EventSeal.Apart do
     do: :ok
 
   # A commit whose outcome was not known may have been done.
-  defp right(%{error: %Error{}} = state, %{leaves: kept} = sizes, there) when kept >= state.leaves,
-    do: right(%{state | leaves: nil}, sizes, there)
+  defp right(%{error: %Error{}, leaves: leaves} = state, kept, _there) when kept.leaves >= leaves,
+    do: same(state, kept.leaves)
 
   defp right(_state, _kept, _there), do: lost("it has not what it had")
 

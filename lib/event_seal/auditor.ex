@@ -74,7 +74,7 @@ defmodule EventSeal.Auditor do
   defp look(%{instance: instance, run: run} = state) do
     state = if state.begun, do: state, else: %{state | begun: Instance.now(instance)}
 
-    Apart.await(instance)
+    _what_it_lacks_shows = Apart.sync(instance)
 
     with {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts(state)) end),
          state = %{state | run: add(run, verdict), error: nil},

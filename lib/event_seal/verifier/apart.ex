@@ -186,29 +186,39 @@ defmodule EventSeal.Verifier.Apart do
   # Beyond a full page there may be more.
   defp through(flows), do: if(length(flows) == @page, do: [List.last(flows)], else: [])
 
-  @doc "Compares the logs."
+  @doc "Compares the logs; and names damage that the verification store found in its own files."
   @spec log(t) :: t
   def log(state) do
+    state = if Store.recover(state.apart, []).damage == [], do: state, else: add(state, of_store())
     {logs, faults, behind} = Logs.compare(state.logs)
     state = put_in(state.verdict.behind, state.verdict.behind + behind)
     Enum.reduce(faults, %{state | logs: logs}, &add(&2, &1))
   end
 
   @doc """
-  What was found, of a part of the store or of all. A store that cannot be asked is a fault of its own, and no end of the
-  verification.
+  What was found, of a part of the store or of all. A verification store that cannot be asked is a fault of its own, and no end
+  of the verification.
   """
   @spec run(t, (t -> t)) :: {:ok, Verdict.t()} | {:error, Error.t()}
   def run(state, compare) do
     {:ok, compare.(state).verdict}
   rescue
-    Error -> {:ok, add(state, broken()).verdict}
+    error in Error -> broken(state, error)
   catch
     :cancelled -> {:error, Error.new(:cancelled)}
-    :exit, _ -> {:ok, add(state, broken()).verdict}
+    :exit, _ -> broken(state, Error.new(:storage, detail: "the store is not running"))
   end
 
-  defp broken, do: %Fault{flow: @whole, position: 0, class: :read, side: :verification}
+  defp broken(state, error),
+    do: if(answers?(state.apart), do: {:error, error}, else: {:ok, add(state, of_store()).verdict})
+
+  defp answers?(store) do
+    match?({:ok, _size}, Store.log(store, :size))
+  catch
+    :exit, _ -> false
+  end
+
+  defp of_store, do: %Fault{flow: @whole, position: 0, class: :read, side: :verification}
 
   defp compared(state, piece) do
     state = update_in(state.verdict.kept, &(&1 + 1))
