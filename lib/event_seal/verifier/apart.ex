@@ -134,7 +134,7 @@ defmodule EventSeal.Verifier.Apart do
 
   # Looked for again behind the size of the log: the verification store has a block before it has its leaf.
   defp late(state, flow, height, events, before) do
-    {:ok, %{leaves: size}} = Store.log(state.apart, :size)
+    %{leaves: size} = ok!(Store.log(state.apart, :size))
 
     case {pieces(state.apart, flow, {events.first, events.first}), part(events)} do
       {%{^height => kept}, _part} -> pair(state, flow, height, events, kept, before)
@@ -176,12 +176,7 @@ defmodule EventSeal.Verifier.Apart do
     if through == nil or through == last, do: state, else: flows(state, through, last)
   end
 
-  defp page(store, cursor) do
-    case Store.flows(store, cursor, @page) do
-      {:ok, flows} -> flows
-      {:error, error} -> raise error
-    end
-  end
+  defp page(store, cursor), do: ok!(Store.flows(store, cursor, @page))
 
   # Beyond a full page there may be more.
   defp through(flows), do: if(length(flows) == @page, do: [List.last(flows)], else: [])
@@ -233,4 +228,7 @@ defmodule EventSeal.Verifier.Apart do
   defp add(state, fault) do
     %{state | verdict: Verdict.add(state.verdict, %Verdict{fault_count: 1, faults: [fault]}, state.max_faults)}
   end
+
+  defp ok!({:ok, value}), do: value
+  defp ok!({:error, error}), do: raise(error)
 end
