@@ -275,6 +275,21 @@ defmodule EventSeal.ApartAttacksTest do
       end
     end
 
+    test "all of it gone", context do
+      faults = forge(context, %{flows: %{}, leaves: [], checkpoints: []})
+      assert {"log", 0, :missing, :events} in faults
+      assert {"log", 0, :checkpoint, :events} in faults
+
+      assert for({flow, n, :missing, :events} when flow != "log" <- faults, do: {flow, n}) == [
+               {@one, 1},
+               {@one, 5},
+               {@one, 8},
+               {@two, 1}
+             ]
+
+      assert length(faults) == 6
+    end
+
     test "digests that were hit where they lie", context do
       for {back, class} <- [{1, :id}, {2, :event_hash}] do
         dir = context.forged

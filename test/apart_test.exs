@@ -160,6 +160,31 @@ defmodule EventSeal.ApartTest do
     assert Process.alive?(Process.whereis(context.name))
   end
 
+  test "a block that does not follow from what was kept is not taken, and keeps no other flow back", context do
+    start(context)
+    fill(context, 1..2)
+    stop_supervised!(context.name)
+    # Somebody writes the first flow's history anew, while nothing runs.
+    forged = context.store |> EventSeal.Forgery.read() |> EventSeal.Forgery.edit("patient/1", 1, "forged")
+    File.rm_rf!(context.store)
+    EventSeal.Forgery.write!(forged, context.store)
+    instance = start(context)
+    fill(context, 1..3)
+    assert {:error, %Error{reason: :corrupt, detail: detail}} = Apart.sync(instance)
+    assert detail =~ "does not follow from what was kept"
+    assert [:corrupt] = alarms(context)
+    assert %{behind: 0} = kept(context)
+    {:ok, verdict} = EventSeal.verify(context.name)
+
+    faults =
+      for %{flow: flow, position: n, class: class, side: side} when side != nil <- verdict.faults,
+          do: {flow, n, class, side}
+
+    assert Enum.sort(faults) == [{"patient/1", 1, :event_hash, :events}, {"patient/1", 3, :missing, :events}]
+    stop_supervised!(context.name)
+    assert %{flows: %{"patient/1" => [_], "patient/2" => [_, _], "patient/3" => [_]}} = KeptStore.read(context.apart)
+  end
+
   test "one whose files fail is behind, and no append is", context do
     EventSeal.FaultyFiles.start()
     verification = {Store.Disk, dir: context.apart, files: EventSeal.FaultyFiles}
@@ -200,6 +225,13 @@ defmodule EventSeal.ApartTest do
   defp verified(context, writer, times) do
     assert {:ok, %{fault_count: 0, faults: []}} = EventSeal.verify(context.name)
     if Task.yield(writer, 0), do: times + 1, else: verified(context, writer, times + 1)
+  end
+
+  test "no flow shows in its process's state", context do
+    instance = start(context)
+    fill(context, 1..3)
+    assert Apart.sync(instance) == :ok
+    refute inspect(:sys.get_status(Module.concat(context.name, "Apart")), limit: :infinity) =~ "patient"
   end
 
   test "the auditor compares it, too, and health says both", context do

@@ -67,6 +67,7 @@ defmodule EventSeal.Apart do
     state =
       Map.merge(state, %{
         floor: 0,
+        refused: [],
         ahead: MapSet.new(),
         leaves: nil,
         checkpoints: nil,
@@ -103,11 +104,9 @@ defmodule EventSeal.Apart do
     do: {:reply, Map.take(state, [:leaves, :behind, :since, :error]), state}
 
   @impl true
-  def terminate(_reason, %{holder: nil}), do: :ok
-
   def terminate(_reason, state) do
-    follow_up(state, 3 * @tries)
-    Supervisor.stop(state.holder)
+    %{holder: holder} = follow_up(state, 3 * @tries)
+    if holder, do: Supervisor.stop(holder)
   end
 
   # A flow's id is a patient's.
@@ -125,7 +124,7 @@ defmodule EventSeal.Apart do
   defp follow(state, tries, leaves \\ 0) do
     with {:ok, state} <- opened(state),
          {:ok, state} <- Reader.reading(fn -> copy(state) end) do
-      state = stands(state)
+      state = if state.refused == [], do: stands(state), else: failed(state, state.refused |> hd() |> elem(1))
 
       if state.leaves < leaves and tries > 1 do
         Process.sleep(@pause)
@@ -185,15 +184,16 @@ defmodule EventSeal.Apart do
 
   defp blocks(%{all: true} = state) do
     Instance.sealed(state.instance)
-    with {:ok, hashes} <- Copy.flows(state.store, state.apart, Copy.all(state.store)), do: {:ok, ahead(state, hashes)}
+    copied(state, Copy.all(state.store))
   end
 
-  defp blocks(state) do
-    with {:ok, hashes} <- Copy.flows(state.store, state.apart, Instance.sealed(state.instance)),
-         do: {:ok, ahead(state, hashes)}
-  end
+  # What could not be copied is tried again.
+  defp blocks(state), do: copied(state, Enum.map(state.refused, &elem(&1, 0)) ++ Instance.sealed(state.instance))
 
-  defp ahead(state, hashes), do: %{state | ahead: MapSet.union(state.ahead, hashes)}
+  defp copied(state, flows) do
+    with {:ok, hashes, refused} <- Copy.flows(state.store, state.apart, flows),
+         do: {:ok, %{state | ahead: MapSet.union(state.ahead, hashes), refused: Enum.uniq(refused)}}
+  end
 
   # What was there when this process looked last must be there still, and at first whatever a crash cannot have taken.
   defp right(%{leaves: nil} = state, kept, there) do

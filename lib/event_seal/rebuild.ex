@@ -53,13 +53,16 @@ defmodule EventSeal.Rebuild do
   end
 
   defp copy(store, apart, verdict) do
-    with {:ok, blocks} <- Copy.flows(store, apart, Copy.all(store)),
+    with {:ok, blocks, []} <- Copy.flows(store, apart, Copy.all(store)),
          {:ok, decisions} <- record(store, apart),
          {:ok, size} <- Store.log(store, :size),
          {:ok, leaves, _hashes} <- Copy.leaves(store, apart, 0, size.leaves, fn _hash -> true end),
          {:ok, checkpoints} <- Copy.checkpoints(store, apart, 0, leaves) do
       copied = %__MODULE__{verdict: verdict, flows: length(decisions), blocks: MapSet.size(blocks), leaves: leaves}
       {:ok, %{copied | checkpoints: checkpoints, decisions: decisions}}
+    else
+      {:ok, _blocks, [{_flow, error} | _more]} -> {:error, error}
+      {:error, _} = error -> error
     end
   end
 

@@ -12,25 +12,31 @@ defmodule EventSeal.Apart.Copy do
   @spec all(Store.t()) :: Enumerable.t()
   def all(store), do: Reader.flows(store, after: nil, page: 1_000)
 
-  @doc "Copies the parts of these flows' blocks that are not there yet. Returns the hashes of the blocks."
-  @spec flows(Store.t(), Store.t(), Enumerable.t()) :: {:ok, MapSet.t()} | {:error, Error.t()}
+  @doc """
+  Copies the parts of these flows' blocks that are not there yet. Returns the hashes of the blocks, and the flows that could
+  not be copied whole, each with the error: what is damaged in one keeps no other from being copied.
+  """
+  @spec flows(Store.t(), Store.t(), Enumerable.t()) ::
+          {:ok, MapSet.t(), [{Store.flow(), Error.t()}]} | {:error, Error.t()}
   def flows(store, apart, flows) do
-    flows
-    |> Stream.flat_map(&blocks(store, apart, &1))
-    |> Stream.chunk_while({[], 0}, &chunk/2, fn {ops, _bytes} -> {:cont, Enum.reverse(ops), nil} end)
-    |> Error.reduce(MapSet.new(), fn ops, hashes ->
-      ops = Enum.concat(ops)
+    copied =
+      flows
+      |> Stream.flat_map(&blocks(store, apart, &1))
+      |> Stream.chunk_while({[], 0}, &chunk/2, fn {blocks, _bytes} -> {:cont, Enum.reverse(blocks), nil} end)
+      |> Error.reduce({MapSet.new(), []}, fn blocks, {hashes, refused} ->
+        {refusals, blocks} = Enum.split_with(blocks, &match?({:refused, _flow, _error}, &1))
+        hashes = for {hash, _size, _ops} <- blocks, into: hashes, do: hash
 
-      with :ok <- commit(apart, ops),
-           do:
-             {:ok,
-              for({:block, _flow, _info, <<_::binary-32, hash::binary-32, _::binary>>} <- ops, into: hashes, do: hash)}
-    end)
+        with :ok <- commit(apart, Enum.flat_map(blocks, &elem(&1, 2))),
+             do: {:ok, {hashes, refused ++ for({:refused, flow, error} <- refusals, do: {flow, error})}}
+      end)
+
+    with {:ok, {hashes, refused}} <- copied, do: {:ok, hashes, refused}
   rescue
     error in Error -> {:error, error}
   end
 
-  # The operations of each block; the first opens the flow.
+  # Each block as `{hash, size, operations}`; the first opens the flow.
   defp blocks(store, apart, flow) do
     {fixed, height} = end_of(Store.head(apart, flow, :unsealed))
 
@@ -55,20 +61,27 @@ defmodule EventSeal.Apart.Copy do
     {head.last_block, head.when_max}
   end
 
+  defp block(_flow, _piece, :refused), do: {:halt, :refused}
+
   defp block(flow, piece, {before, when_max}) do
-    part = cut(piece)
-    kept = ok!(Kept.read(part))
-
-    unless kept.flow == flow and Kept.flaw(part, piece.height, before) == {:ok, nil},
-      do: raise(Error.new(:corrupt, detail: "a block does not hold, or does not follow from what was kept"))
-
-    when_max = max(kept.when_max, when_max || kept.when_max)
-    opening = if before == nil, do: [{:expect, flow, :none}, {:open, flow, kept.genesis}], else: []
-    {[opening ++ [{:block, flow, info(kept, when_max), part}]], {part, when_max}}
+    with {:ok, part} <- cut(piece), {:ok, kept} <- Kept.read(part), :ok <- follows(flow, kept, part, piece, before) do
+      when_max = max(kept.when_max, when_max || kept.when_max)
+      opening = if before == nil, do: [{:expect, flow, :none}, {:open, flow, kept.genesis}], else: []
+      ops = opening ++ [{:block, flow, info(kept, when_max), part}]
+      {[{kept.hash, byte_size(part), ops}], {part, when_max}}
+    else
+      {:error, error} -> {[{:refused, flow, error}], :refused}
+    end
   end
 
-  defp cut(%{at: :lost}), do: raise(Error.new(:corrupt, detail: "a block is lost"))
-  defp cut(%{at: place}), do: ok!(Kept.cut(place))
+  defp follows(flow, kept, part, piece, before) do
+    if kept.flow == flow and Kept.flaw(part, piece.height, before) == {:ok, nil},
+      do: :ok,
+      else: {:error, Error.new(:corrupt, detail: "a block does not hold, or does not follow from what was kept")}
+  end
+
+  defp cut(%{at: :lost}), do: {:error, Error.new(:corrupt, detail: "a block is lost")}
+  defp cut(%{at: place}), do: Kept.cut(place)
 
   # Of an event nothing is kept but its hash and id: half of the hash is what a store finds it by.
   defp info(kept, when_max) do
@@ -80,13 +93,12 @@ defmodule EventSeal.Apart.Copy do
     |> Map.merge(%{through: through, when_max: when_max, euids: euids})
   end
 
-  defp chunk(ops, {taken, bytes}) do
-    {:block, _flow, _info, part} = List.last(ops)
-    taken = [ops | taken]
+  defp chunk(block, {taken, bytes}) do
+    bytes = bytes + if(is_binary(elem(block, 0)), do: elem(block, 1), else: 0)
 
-    if bytes + byte_size(part) >= @commit_bytes,
-      do: {:cont, Enum.reverse(taken), {[], 0}},
-      else: {:cont, {taken, bytes + byte_size(part)}}
+    if bytes >= @commit_bytes,
+      do: {:cont, Enum.reverse([block | taken]), {[], 0}},
+      else: {:cont, {[block | taken], bytes}}
   end
 
   @doc """

@@ -140,18 +140,24 @@ defmodule EventSeal.Verifier.Apart do
       {%{^height => kept}, _part} -> pair(state, flow, height, events, kept, before)
       # Named by the verification of the events' store; here it is not known what it would have been.
       {_none, {:error, _class}} -> {state, nil}
-      {_none, {:ok, part}} -> late_or_missing(state, {flow, events.first, height}, part, size)
+      {_none, {:ok, part}} -> late_or_missing(state, {flow, events.first, height}, {part, before}, size)
     end
   end
 
-  defp late_or_missing(state, {flow, first, height}, part, size) do
+  defp late_or_missing(state, {flow, first, height}, {part, before}, size) do
     {late?, late} = Logs.late?(state.logs, hash(part), size, state.late)
     state = compared(%{state | late: late}, %{count: 0})
 
     if late?,
       do: {update_in(state.verdict.behind, &(&1 + 1)), part},
-      else: {fault(state, flow, first, height, :missing, hash(part), nil, :verification), part}
+      else: {fault(state, flow, first, height, :missing, hash(part), nil, lacking(part, height, before)), part}
   end
+
+  # One that does not follow from what was kept was not taken.
+  defp lacking(_part, height, nil) when height > 0, do: :either
+
+  defp lacking(part, height, before),
+    do: if(Kept.flaw(part, height, before) == {:ok, nil}, do: :verification, else: :events)
 
   defp gone(state, flow, height, kept, before) do
     state = compared(state, kept)
@@ -160,7 +166,7 @@ defmodule EventSeal.Verifier.Apart do
       {logs, side} = if flaw, do: {state.logs, :verification}, else: Logs.between(state.logs, nil, hash(bytes))
       {fault(%{state | logs: logs}, flow, kept.first, height, :missing, nil, hash(bytes), side), bytes}
     else
-      _unreadable -> {fault(state, flow, kept.first, height, :missing, nil, nil, :both), nil}
+      _unreadable -> {fault(state, flow, kept.first, height, :missing, nil, nil, :verification), nil}
     end
   end
 
