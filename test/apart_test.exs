@@ -81,6 +81,7 @@ defmodule EventSeal.ApartTest do
     assert {map_size(flows), length(leaves)} == {20, size}
     assert {0, text} = command(:verify, ["--dir", context.store, "--verification", context.apart])
     assert text =~ "21 blocks compared with the verification store"
+    assert {2, _text} = command(:verify, ["--dir", context.store, "--verification", context.apart <> "-nowhere"])
   end
 
   test "without one nothing of it shows", context do
@@ -242,11 +243,17 @@ defmodule EventSeal.ApartTest do
     stop_supervised!(context.name)
 
     edited = context.apart |> KeptStore.read() |> KeptStore.part("patient/3", 0, &KeptStore.flip(&1, :id, 1))
+
+    edited =
+      Map.update!(edited, :leaves, &List.update_at(&1, 0, fn leaf -> KeptStore.flip(leaf, byte_size(leaf) - 1) end))
+
     KeptStore.write!(edited, context.apart)
     start(context, audit: [file: context.note, pause: 10])
 
-    assert [%Fault{flow: "patient/3", position: 2, class: :id, side: :verification} | _] =
-             wait(fn -> faults(context) end)
+    for {flow, position, class} <- [{"patient/3", 2, :id}, {"log", 0, :log}] do
+      named? = &match?(%Fault{flow: ^flow, position: ^position, class: ^class, side: :verification}, &1)
+      assert wait(fn -> Enum.find(faults(context) || [], named?) end)
+    end
   end
 
   defp audited(context, flows) do
@@ -325,6 +332,9 @@ defmodule EventSeal.ApartTest do
       assert %{flows: flows, leaves: []} = KeptStore.read(context.new)
       assert flows == %{}
       assert {2, _text} = command(:rebuild, args ++ ["--checkpoint", context.outside])
+      nowhere = context.new <> "-nowhere"
+      assert {2, _text} = command(:rebuild, ["--dir", nowhere, "--verification", context.new <> "2"])
+      refute File.exists?(nowhere)
     end
 
     test "nor into a store that holds anything", context do

@@ -386,7 +386,7 @@ defmodule EventSeal.Command do
   end
 
   defp rebuild(disk, new, known) do
-    with :ok <- new(new, disk[:dir], :verification) do
+    with :ok <- there(disk[:dir]), :ok <- new(new, disk[:dir], :verification) do
       with_store(disk, :write, fn store ->
         with_store([dir: new], :write, __MODULE__.Apart, fn apart ->
           with {:ok, report} <- Rebuild.run(store, apart, [progress: Report.progress()] ++ known),
@@ -395,6 +395,9 @@ defmodule EventSeal.Command do
       end)
     end
   end
+
+  # Opening to write would make one.
+  defp there(dir), do: if(File.dir?(dir), do: :ok, else: {:error, Error.new(:not_found, detail: "#{dir}: no store")})
 
   defp rebuilt(report, dir, new) do
     lines = for decision <- report.decisions, do: [Decision.to_line(decision), ?\n]
