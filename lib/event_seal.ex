@@ -37,6 +37,7 @@ defmodule EventSeal do
 
   alias EventSeal.{
     Alarm,
+    Apart,
     Archive,
     Auditor,
     Await,
@@ -95,10 +96,11 @@ defmodule EventSeal do
     ]
 
     log = if opts[:checkpoints], do: [{EventSeal.Log, name}], else: []
+    apart = if opts[:verification], do: [{Apart, name}], else: []
     auditor = if opts[:audit], do: [{Auditor, name}], else: []
 
     # What stands on a process that died starts again with it: a store's handle, a writer's state.
-    Supervisor.init(children ++ log ++ auditor, strategy: :rest_for_one)
+    Supervisor.init(children ++ log ++ apart ++ auditor, strategy: :rest_for_one)
   end
 
   @doc """
@@ -321,6 +323,10 @@ defmodule EventSeal do
       task = Task.async(fn -> EventSeal.verify(Clinic, max_rate: {20_000, :events}) end)
       Task.shutdown(task, :brutal_kill)
 
+  Where there is a verification store (option `:verification`), what it keeps is compared with what is verified, flow by flow, and at
+  the end of the whole the log and the checkpoints. A fault found so has a `side`: which of the two stores is wrong
+  (`EventSeal.Fault`, "Two stores").
+
   Faults are in the verdict, not an error, and so is damage to the files. If there is any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
   `sasl` runs); a verification of the whole store that finds none clears it.
   """
@@ -349,8 +355,10 @@ defmodule EventSeal do
     end
 
     verb(name, :verify, opts[:flow], fn instance ->
+      _what_it_lacks_shows = Apart.sync(instance)
+
       with {:ok, _} <- if(Keyword.has_key?(opts, :flow), do: Event.check_flow(opts[:flow]), else: {:ok, nil}),
-           {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts) end) do
+           {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, [apart: instance.apart] ++ opts) end) do
         alarm(instance, verdict, opts)
         {:ok, verdict}
       end
@@ -367,9 +375,24 @@ defmodule EventSeal do
     * `stamp` - of the newest checkpoint with a time stamp that holds, an `EventSeal.Stamp`, or nil; with the audit's `:anchors`
       only such a one as leads to them
     * `error` - why it waits, an `EventSeal.Error`, or nil
+    * `verification` - how the verification store stands, if there is one (option `:verification`): `leaves` of the log that it
+      has, `behind` (how many more the events' store has), `since` when it is behind (the clock's monotonic time, µs; nil if it is
+      not), `error` (why it does not follow, an `EventSeal.Error`, or nil)
+
+  Without `:audit` there is only `verification`; `:invalid` without either.
   """
   @spec health(name) :: {:ok, map} | {:error, Error.t()}
-  def health(name), do: verb(name, :health, nil, &Auditor.health/1)
+  def health(name), do: verb(name, :health, nil, &health_of/1)
+
+  defp health_of(%{apart: nil} = instance), do: Auditor.health(instance)
+
+  defp health_of(instance) do
+    kept = %{verification: Apart.health(instance)}
+
+    if instance.options[:audit],
+      do: with({:ok, health} <- Auditor.health(instance), do: {:ok, Map.merge(health, kept)}),
+      else: {:ok, kept}
+  end
 
   @doc """
   Signs a checkpoint of the store-wide log now: whatever is sealed or settled is covered by it. If nothing has changed since

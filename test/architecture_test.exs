@@ -10,7 +10,7 @@ defmodule EventSeal.ArchitectureTest do
     [
       data:
         [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault] ++
-          [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange]
+          [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange, EventSeal.Kept]
     ],
     [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
     [store: [EventSeal.Store]],
@@ -26,6 +26,7 @@ defmodule EventSeal.ArchitectureTest do
       verifying: [EventSeal.Verifier, EventSeal.Heads],
       exporting: [EventSeal.Export]
     ],
+    [apart: [EventSeal.Apart], deciding: [EventSeal.Decision]],
     [log: [EventSeal.Log]],
     [facade: [EventSeal, EventSeal.Await, EventSeal.Alarm, EventSeal.Auditor]],
     [
@@ -34,6 +35,7 @@ defmodule EventSeal.ArchitectureTest do
       importing: [EventSeal.Import],
       restoring: [EventSeal.Restore],
       doctor: [EventSeal.Doctor],
+      rebuilding: [EventSeal.Rebuild],
       page: [EventSeal.Page]
     ],
     [command: [EventSeal.Command]],
@@ -41,7 +43,7 @@ defmodule EventSeal.ArchitectureTest do
   ]
 
   # The core's modules, likewise: a file may use those above it in this list. Verification uses nothing of writing.
-  @core ~w(lanes suite wire digest link merkle log note checkpoint event genesis block proof receipt verify archive chain interchange
+  @core ~w(lanes suite wire digest link merkle log note checkpoint event genesis block proof receipt verify kept archive chain interchange
            import reference tests lib)
 
   @writing [:open, :stamp, :frames, :settle, :settle_many, :seal, :close]

@@ -4,7 +4,7 @@ defmodule EventSeal.CrashTest do
   use ExUnit.Case, async: false
 
   alias EventSeal.{Error, Verdict}
-  alias EventSeal.Crash.{Load, Model}
+  alias EventSeal.Crash.{Load, Model, Vm}
 
   @kills 20
   @operations 25
@@ -26,7 +26,7 @@ defmodule EventSeal.CrashTest do
   defp round(round, model, dir, seed) do
     plan = plan(round, model, dir, seed)
     path = Path.join(dir, "plan")
-    if plan.kill_at, do: kill_itself(plan, path), else: kill_under_load(plan, path, rem(round, 5) == 0)
+    if plan.kill_at, do: Vm.kill_itself(plan, path), else: Vm.kill_under_load(plan, path, rem(round, 5) == 0)
     model = Model.begin(model, plan.window)
     model = Enum.reduce(plan.workers, model, &Model.replay(&2, Load.read_log(&1.log), plan.window))
     {:ok, store} = Load.start(plan)
@@ -61,58 +61,6 @@ defmodule EventSeal.CrashTest do
 
   defp kill_at(number) when number < 0, do: nil
   defp kill_at(number), do: {4 * number + :rand.uniform(4) - 1, Enum.random([:before, :half, :after])}
-
-  defp kill_itself(plan, path) do
-    File.write!(path, :erlang.term_to_binary(plan))
-    path |> launch() |> await_exit()
-  end
-
-  # Every fifth kill may come while the store is still being opened.
-  defp kill_under_load(plan, path, while_opening) do
-    File.write!(path, :erlang.term_to_binary(plan))
-    port = launch(path)
-    pid = await_line(port, ~r/^boot (\d+)$/)
-    unless while_opening, do: await_line(port, ~r/^(ready)$/)
-    Process.sleep(:rand.uniform(400))
-    {_, 0} = System.cmd("kill", ["-9", pid])
-    await_exit(port)
-  end
-
-  defp launch(path) do
-    paths = Enum.flat_map([:event_seal], &["-pa", &1 |> :code.lib_dir() |> Path.join("ebin")])
-    args = paths ++ ["-e", "EventSeal.Crash.Load.main(#{inspect(path)})"]
-
-    Port.open({:spawn_executable, System.find_executable("elixir")}, [
-      :binary,
-      :exit_status,
-      :stderr_to_stdout,
-      line: 4096,
-      args: args
-    ])
-  end
-
-  defp await_line(port, pattern) do
-    receive do
-      {^port, {:data, {_, line}}} ->
-        case Regex.run(pattern, line) do
-          [_, found] -> found
-          nil -> await_line(port, pattern)
-        end
-
-      {^port, {:exit_status, status}} ->
-        flunk("the VM ended by itself (#{status}) before it said #{inspect(pattern)}")
-    after
-      120_000 -> flunk("the VM never said #{inspect(pattern)}")
-    end
-  end
-
-  defp await_exit(port) do
-    receive do
-      {^port, {:exit_status, 137}} -> :ok
-      {^port, {:exit_status, status}} -> flunk("the VM ended by itself, with #{status}")
-      {^port, {:data, {_, _line}}} -> await_exit(port)
-    end
-  end
 
   defp found do
     for flow <- EventSeal.flows(Load.name()), into: %{} do

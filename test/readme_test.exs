@@ -18,7 +18,7 @@ defmodule EventSeal.ReadmeTest do
       end)
 
     assert File.dir?(Path.join(dir, "data"))
-    for supervisor <- [bindings[:_supervisor], bindings[:signing]], do: Supervisor.stop(supervisor)
+    for supervisor <- [bindings[:_supervisor], bindings[:signing], bindings[:apart]], do: Supervisor.stop(supervisor)
   end
 
   @tag :tmp_dir

@@ -9,7 +9,7 @@ defmodule EventSeal.Auditor do
   use GenServer
 
   require Logger
-  alias EventSeal.{Alarm, Error, Instance, Reader, Telemetry, Verdict, Verifier}
+  alias EventSeal.{Alarm, Apart, Error, Instance, Reader, Telemetry, Verdict, Verifier}
   alias EventSeal.Stamp.Kept
 
   # So long nothing else is heard, and so much is done again after a crash.
@@ -81,6 +81,8 @@ defmodule EventSeal.Auditor do
   defp look(%{instance: instance, run: run} = state) do
     state = if state.begun, do: state, else: %{state | begun: Instance.now(instance)}
 
+    _what_it_lacks_shows = Apart.sync(instance)
+
     with {:ok, verdict} <- Reader.reading(fn -> Verifier.run(instance.store, opts(state)) end),
          state = %{state | run: add(run, verdict), error: nil},
          state = found(state, verdict),
@@ -101,8 +103,8 @@ defmodule EventSeal.Auditor do
     %{added | next: verdict.next, damage: Enum.uniq(added.damage)}
   end
 
-  defp opts(%{audit: audit, run: run}) do
-    [for: @slice, max_faults: @faults] ++
+  defp opts(%{audit: audit, run: run} = state) do
+    [for: @slice, max_faults: @faults, apart: state.instance.apart] ++
       Keyword.take(audit, [:threads, :max_rate]) ++ if(run.next, do: [after: run.next], else: [])
   end
 

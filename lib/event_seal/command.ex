@@ -1,8 +1,9 @@
 defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
-  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`, `mix event_seal.packet`,
-  `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
+  `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`,
+  `mix event_seal.packet`, `mix event_seal.report`, `mix event_seal.doctor` and `mix event_seal.rebuild`, for where there is
+  no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -10,27 +11,13 @@ defmodule EventSeal.Command do
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
   """
 
-  alias EventSeal.{
-    Archive,
-    Auditor,
-    Checkpoint,
-    Doctor,
-    Error,
-    Export,
-    Heads,
-    Import,
-    Interchange,
-    Log,
-    Page,
-    Proof,
-    Restore
-  }
-
-  alias EventSeal.{Signer, Store, Verdict, Verifier}
+  alias EventSeal.{Archive, Auditor, Checkpoint, Decision, Doctor, Error, Export, Heads, Import, Interchange, Log, Page}
+  alias EventSeal.{Proof, Rebuild, Restore, Signer, Store, Verdict, Verifier}
   alias EventSeal.Command.{Asked, Examination, Report, Signed}
   alias EventSeal.Stamp.Kept
 
   @type status :: 0 | 1 | 2
+  @tries 3
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
 
   @doc """
@@ -84,18 +71,20 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…] [--anchors PEM]` or `--file FILE… [--key KEY…]`, either with `--max-rate RATE`:
-  see `EventSeal.Verifier`, `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
+  `--dir DIR [--archive DIR] [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…]
+  [--anchors PEM]` or `--file FILE… [--key KEY…]`, either with `--max-rate RATE`: see `EventSeal.Verifier`, `EventSeal.Apart`,
+  `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
   """
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] [--anchors PEM], or verify --file FILE… [--key KEY…]; " <>
-        "both [--max-rate 20000|50MB]"
+      "verify --dir DIR [--archive DIR] [--verification DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] " <>
+        "[--anchors PEM], or verify --file FILE… [--key KEY…]; both [--max-rate 20000|50MB]"
 
     switches =
-      [dir: :string, archive: :string, head: :string, checkpoint: :string, since: :string, key: :keep, anchors: :string] ++
+      [dir: :string, archive: :string, verification: :string, head: :string, checkpoint: :string, since: :string] ++
+        [key: :keep, anchors: :string] ++
         [file: :keep, max_rate: :string]
 
     run(usage, args, switches, fn opts, files ->
@@ -107,10 +96,10 @@ defmodule EventSeal.Command do
     known = Map.take(opts, [:checkpoint, :since])
     named = Keyword.new(Map.take(opts, [:head, :checkpoint, :anchors] ++ if(keys == [], do: [], else: [:key])))
 
-    cond do
-      map_size(known) != min(length(keys), 1) -> :usage
-      opts[:since] -> with {:ok, note} <- read(opts.since), do: verify_dir(disk(opts), [since: note] ++ named ++ rate)
-      true -> verify_dir(disk(opts), named ++ rate)
+    if map_size(known) != min(length(keys), 1) do
+      :usage
+    else
+      with {:ok, since} <- since(opts), do: verify_dir(disk(opts), opts[:verification], since ++ named ++ rate)
     end
   end
 
@@ -118,6 +107,9 @@ defmodule EventSeal.Command do
     do: verify_files(files ++ more, keys, rate)
 
   defp verify(_opts, _files, _rate), do: :usage
+
+  defp since(%{since: path}), do: with({:ok, note} <- read(path), do: {:ok, since: note})
+  defp since(_opts), do: {:ok, []}
 
   @doc "`--name NAME --out FILE [--witness | --receipts]`: see `EventSeal.Signer.File`."
   @spec keygen([String.t()]) :: status
@@ -235,13 +227,45 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] [--out NEW]`: see `EventSeal.Doctor`."
+  @doc "`--dir DIR [--archive DIR] [--verification DIR] [--out NEW]`: see `EventSeal.Doctor`."
   @spec doctor([String.t()]) :: status
   def doctor(args) do
-    run("doctor --dir DIR [--archive DIR] [--out NEW]", args, [dir: :string, archive: :string, out: :string], fn
-      %{dir: _} = opts, [] -> doctor(disk(opts), opts[:out])
-      _opts, _files -> :usage
-    end)
+    run(
+      "doctor --dir DIR [--archive DIR] [--verification DIR] [--out NEW]",
+      args,
+      [dir: :string, archive: :string, verification: :string, out: :string],
+      fn
+        %{verification: kept} = opts, [] when is_map_key(opts, :dir) ->
+          with_apart(kept, &doctor(disk(opts), opts[:out], &1))
+
+        %{dir: _} = opts, [] ->
+          doctor(disk(opts), opts[:out], nil)
+
+        _opts, _files ->
+          :usage
+      end
+    )
+  end
+
+  @doc "`--dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]`: see `EventSeal.Rebuild`."
+  @spec rebuild([String.t()]) :: status
+  def rebuild(args) do
+    run(
+      "rebuild --dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]",
+      args,
+      [dir: :string, archive: :string, verification: :string, checkpoint: :string, key: :keep],
+      fn
+        %{dir: _, verification: new, key: keys} = opts, [] when is_map_key(opts, :checkpoint) == (keys != []) ->
+          rebuild(
+            disk(opts),
+            new,
+            for({name, value} when value != [] <- opts, name in [:checkpoint, :key], do: {name, value})
+          )
+
+        _opts, _files ->
+          :usage
+      end
+    )
   end
 
   defp run(usage, args, switches, fun) do
@@ -329,10 +353,10 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(disk, opts) do
-    with_reader(disk, fn store ->
-      verdict(Verifier.run(store, [progress: Report.progress()] ++ opts), disk[:dir])
-    end)
+  defp verify_dir(disk, nil, opts), do: with_reader(disk, &verify_store(&1, opts, disk[:dir]))
+
+  defp verify_dir(disk, apart, opts) do
+    with_both(disk, apart, @tries, fn store, apart -> verify_store(store, [apart: apart] ++ opts, disk[:dir]) end)
   end
 
   defp ask_stamp(disk, opts, out) do
@@ -354,6 +378,28 @@ defmodule EventSeal.Command do
       end)
     end
   end
+
+  # The verification store is opened first: whatever it shows is in the events' store then. A checkpoint that a host signs in
+  # between covers more than it shows: then both are opened again.
+  defp with_both(disk, apart, tries, fun) do
+    opened =
+      with_apart(apart, fn apart ->
+        with_reader(disk, fn store ->
+          if tries == 1 or covered?(store, apart), do: fun.(store, apart), else: :again
+        end)
+      end)
+
+    if opened == :again, do: with_both(disk, apart, tries - 1, fun), else: opened
+  end
+
+  defp covered?(store, apart) do
+    with {:ok, %{size: size}} <- Checkpoint.last(store),
+         {:ok, %{leaves: leaves}} when leaves < size <- Store.log(apart, :size),
+         do: false,
+         else: (_covered -> true)
+  end
+
+  defp verify_store(store, opts, dir), do: verdict(Verifier.run(store, [progress: Report.progress()] ++ opts), dir)
 
   defp prove(disk, flow, n, disclose, out) do
     with_reader(disk, fn store ->
@@ -410,17 +456,18 @@ defmodule EventSeal.Command do
   # A file that is there may be the one copy of something.
   defp write(path, text), do: Error.posix(File.write(path, text, [:exclusive]), path)
 
-  defp doctor(disk, nil) do
+  defp doctor(disk, nil, kept) do
     with_store(disk, :examine, fn store ->
-      with {:ok, found} <- Doctor.run(store), do: found(found, disk[:dir], nil)
+      with {:ok, found} <- Doctor.run(store, nil, kept), do: found(found, disk[:dir], nil)
     end)
   end
 
-  defp doctor(disk, out) do
+  defp doctor(disk, out, kept) do
     with :ok <- new(out, disk[:dir]) do
       with_store(disk, :examine, fn store ->
         with_store([dir: out], :write, fn saved ->
-          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}), do: found(found, disk[:dir], out)
+          with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}, kept),
+               do: found(found, disk[:dir], out)
         end)
       end)
     end
@@ -432,16 +479,45 @@ defmodule EventSeal.Command do
     if Doctor.healthy?(found), do: 0, else: 1
   end
 
-  # What is saved must meet nothing that is there, and never come into the store that is examined.
-  defp new(out, dir) do
-    cond do
-      String.starts_with?(Path.expand(out) <> "/", Path.expand(dir) <> "/") -> exists(out, "lies in the store itself")
-      File.ls(out) in [{:ok, []}, {:error, :enoent}] -> :ok
-      true -> exists(out, "is there already, and not an empty folder")
+  defp rebuild(disk, new, known) do
+    with :ok <- there(disk[:dir]), :ok <- new(new, disk[:dir], :verification) do
+      with_store(disk, :write, fn store ->
+        with_store([dir: new], :write, __MODULE__.Apart, fn apart ->
+          with {:ok, report} <- Rebuild.run(store, apart, [progress: Report.progress()] ++ known),
+               do: rebuilt(report, disk[:dir], new)
+        end)
+      end)
     end
   end
 
-  defp exists(out, why), do: {:error, Error.new(:invalid, field: :out, rule: "#{out} #{why}")}
+  # Opening to write would make one.
+  defp there(dir), do: if(File.dir?(dir), do: :ok, else: {:error, Error.new(:not_found, detail: "#{dir}: no store")})
+
+  defp rebuilt(report, dir, new) do
+    lines = for decision <- report.decisions, do: [Decision.to_line(decision), ?\n]
+
+    if Verdict.ok?(report.verdict),
+      do: Doctor.Apart.put(Path.join(new, "rebuild"), "report.txt", ["event-seal-rebuild/1\n" | lines])
+
+    Report.rebuild(report, dir, new)
+    if Verdict.ok?(report.verdict), do: 0, else: 1
+  end
+
+  # What is saved must meet nothing that is there, and never come into the store that is examined.
+  defp new(out, dir, field \\ :out) do
+    cond do
+      String.starts_with?(Path.expand(out) <> "/", Path.expand(dir) <> "/") ->
+        exists(field, out, "lies in the store itself")
+
+      File.ls(out) in [{:ok, []}, {:error, :enoent}] ->
+        :ok
+
+      true ->
+        exists(field, out, "is there already, and not an empty folder")
+    end
+  end
+
+  defp exists(field, out, why), do: {:error, Error.new(:invalid, field: field, rule: "#{out} #{why}")}
 
   defp verify_files(files, keys, rate) do
     named = if match?([_], files), do: hd(files), else: "#{length(files)} files"
@@ -458,8 +534,12 @@ defmodule EventSeal.Command do
   # A reader takes no lock: the host that holds the store goes on.
   defp with_reader(disk, fun), do: with_store(disk, :read, fun)
 
-  defp with_store(disk, mode, fun) do
-    name = if mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader
+  defp with_apart(dir, fun), do: with_store([dir: dir], :read, __MODULE__.Apart, fun)
+
+  defp with_store(disk, mode, fun),
+    do: with_store(disk, mode, if(mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader), fun)
+
+  defp with_store(disk, mode, name, fun) do
     with_child(Store.Disk.child_spec({name, disk ++ [mode: mode]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
   end
 

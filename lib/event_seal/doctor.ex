@@ -8,6 +8,10 @@ defmodule EventSeal.Doctor do
   hit, an event whose body no longer meets its commitment stays in its block, whose chain goes on proving the others; the
   verdict names it.
 
+  Where there is a verification store (`EventSeal.Apart`), a block whose digests were hit takes them from there, if it holds with
+  them, and a log that is lost, damaged or another than the checkpoints say is brought back from there. Frames and bodies are
+  nowhere else. What was brought back so, the new store's log says too.
+
   A flow cannot go on behind a block whose three next events are lost, since it bears their hashes. Then its last block is
   opened again: its events are in the sandbox of the new store, with their positions, and will be sealed anew; a head that was
   known of the flow (`EventSeal.Heads`) is then `:rolled_back`, as it is. For each such flow, and each that is shorter now, the
@@ -19,6 +23,7 @@ defmodule EventSeal.Doctor do
   alias EventSeal.Doctor.{Apart, Leaves, Saving}
   alias EventSeal.Log.Tree
   alias EventSeal.Store.Disk
+  alias EventSeal.Verifier.Apart.Logs
 
   defstruct verdict: nil,
             saved_verdict: nil,
@@ -28,6 +33,8 @@ defmodule EventSeal.Doctor do
             pool: 0,
             spent: 0,
             mended: 0,
+            by_kept: 0,
+            log_kept: false,
             apart: 0,
             lost: 0,
             leaves: 0,
@@ -39,8 +46,8 @@ defmodule EventSeal.Doctor do
 
   @typedoc """
   `verdict` is the source's, `saved_verdict` the new store's (nil without one). `flows`, `blocks`, `events` (settled), `pool`,
-  `spent`, `leaves` (and checkpoints) count what can be saved, `mended` the blocks among it in which one byte was hit, `apart` the events that are intact but do not follow, `lost`
-  those that are known to have been there and are not, `log_lost` the log's items behind its first gap. `broken` has a map
+  `spent`, `leaves` (and checkpoints) count what can be saved, `mended` the blocks among it in which one byte was hit, `by_kept` those that hold with the verification store's digests, `apart` the events that are intact but do not follow, `lost`
+  those that are known to have been there and are not, `log_lost` the log's items behind its first gap, `log_kept` whether the log is the verification store's. `broken` has a map
   for each flow that is not whole; it and `faults`, `{genesis, fault}`, name flows by their genesis digest in hex. `changed`
   has the genesis digests of flows that are not saved as the log knew them, `decisions` what the new store's log says of them.
   """
@@ -50,18 +57,18 @@ defmodule EventSeal.Doctor do
 
   @doc """
   Examines a store that was opened with `mode: :examine`; with `out`, a store that was begun in a new folder, saves what can
-  be saved to it, and writes what has to be kept apart to the folder `apart`.
+  be saved to it, and writes what has to be kept apart to the folder `apart`. `kept` is a verification store of it, or nil.
   """
-  @spec run(Store.t(), {Store.t(), apart :: Path.t()} | nil) :: {:ok, t} | {:error, Error.t()}
-  def run(store, out \\ nil) do
+  @spec run(Store.t(), {Store.t(), apart :: Path.t()} | nil, Store.t() | nil) :: {:ok, t} | {:error, Error.t()}
+  def run(store, out \\ nil, kept \\ nil) do
     pool = Verification.pool([])
     remains = Disk.remains(store.name)
 
     with {:ok, verdict} <- Verifier.run(store, []) do
-      run = %{store: store, out: out, pool: pool, remains: remains, verdict: verdict}
+      run = %{store: store, out: out, kept: kept, pool: pool, remains: remains, verdict: verdict}
       saving = out && %Saving{store: elem(out, 0)}
       {found, saving} = Enum.reduce(flows(store, remains), {%__MODULE__{verdict: verdict}, saving}, &flow(run, &1, &2))
-      finish(run, Enum.reduce([:leaf, :checkpoint], {found, saving}, &log(store, &1, &2)))
+      finish(run, logs(run, {found, saving}))
     end
   rescue
     error in Error -> {:error, error}
@@ -73,7 +80,9 @@ defmodule EventSeal.Doctor do
   end
 
   defp flow(run, flow, {found, saving}) do
-    examined = EventSeal.Doctor.Chain.examine(run.store, flow, Map.get(run.remains.blocks, flow, []), run.pool)
+    examined =
+      EventSeal.Doctor.Chain.examine(run.store, flow, Map.get(run.remains.blocks, flow, []), run.pool, run.kept)
+
     spent = if examined.genesis, do: run.remains.spent |> Map.get(flow, []) |> Enum.uniq(), else: []
     name = name(examined)
     sorted = Apart.sort(examined, run.pool)
@@ -107,7 +116,8 @@ defmodule EventSeal.Doctor do
     beyond = for n <- Apart.positions(sorted), n > last, uniq: true, do: n
     lost = Enum.to_list((last + 1)..examined.known//1) -- beyond
 
-    changed = if last < examined.known or examined.apart != [], do: digests(examined), else: []
+    changed? = last < examined.known or examined.apart != [] or examined.by_kept > 0
+    changed = if changed?, do: digests(examined), else: []
 
     %{
       found
@@ -118,6 +128,7 @@ defmodule EventSeal.Doctor do
         pool: found.pool + length(examined.pool),
         spent: found.spent + length(spent),
         mended: found.mended + examined.mended,
+        by_kept: found.by_kept + examined.by_kept,
         apart: found.apart + length(beyond) + length(examined.loose),
         lost: found.lost + length(lost),
         broken: found.broken ++ broken(name, last, examined, length(beyond ++ examined.loose), lost)
@@ -140,7 +151,35 @@ defmodule EventSeal.Doctor do
   defp range(n, first..last//_) when n == last + 1, do: {:cont, first..n}
   defp range(n, range), do: {:cont, range, n..n}
 
-  # The log is one tree: behind a gap nothing has the place that it had.
+  # The log is one tree: as far as the verification store has it, it is taken from there where the store's own does not do.
+  defp logs(%{kept: nil, store: store}, acc), do: log_of(store, acc)
+
+  defp logs(%{kept: kept, store: store}, acc) do
+    if better?(kept, store) do
+      {found, saving} = log_of(kept, acc)
+      {more, saving} = beyond(store, kept, saving)
+      {%{found | log_kept: true, changed: :all, leaves: found.leaves + more}, saving}
+    else
+      log_of(store, acc)
+    end
+  end
+
+  defp log_of(store, acc), do: Enum.reduce([:leaf, :checkpoint], acc, &log(store, &1, &2))
+
+  defp better?(kept, store) do
+    {_logs, faults, _behind} = store |> Logs.open(kept, nil) |> Logs.compare()
+    Enum.any?(faults, &(&1.side == :events))
+  end
+
+  # What the store's own log has behind it; its checkpoints are of another tree, or there already.
+  defp beyond(store, kept, saving) do
+    {:ok, %{leaves: from}} = Store.log(kept, :size)
+    {:ok, %{leaves: to}} = Store.log(store, :size)
+    {taken, saving} = items(store, {:leaves, :leaf}, from, to, saving)
+    {taken - from, saving}
+  end
+
+  # Behind a gap nothing has the place that it had.
   defp log(store, kind, {found, saving}) do
     query = if kind == :leaf, do: :leaves, else: :checkpoints
     {:ok, %{^query => size}} = Store.log(store, :size)

@@ -164,6 +164,10 @@ defmodule EventSeal.Flow do
   @spec moved?(t) :: boolean
   def moved?(%{step: step}), do: step.settled > 0 or step.fixed != []
 
+  @doc "Whether the batch sealed a block."
+  @spec sealed?(t) :: boolean
+  def sealed?(%{step: step}), do: step.blocks != []
+
   @doc "The euids of what leaves with the batch: fixed, or retracted."
   @spec left(t) :: [binary]
   def left(%{step: step}) do

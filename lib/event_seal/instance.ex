@@ -9,17 +9,19 @@ defmodule EventSeal.Instance do
 
   alias EventSeal.{Error, Store}
 
-  @enforce_keys [:name, :store, :options, :clock, :writers, :table, :changed, :last, :held]
+  @enforce_keys [:name, :store, :apart, :options, :clock, :writers, :table, :changed, :sealed, :last, :held]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
           name: atom,
           store: Store.t(),
+          apart: Store.t() | nil,
           options: keyword,
           clock: EventSeal.Clock.t(),
           writers: pos_integer,
           table: atom,
           changed: :ets.table() | nil,
+          sealed: :ets.table() | nil,
           last: :atomics.atomics_ref(),
           held: :atomics.atomics_ref()
         }
@@ -109,9 +111,20 @@ defmodule EventSeal.Instance do
 
   @doc "The flows that were noted since this was asked last."
   @spec changed(t) :: [String.t()]
-  def changed(%{changed: changed}) do
-    flows = for {flow} <- :ets.tab2list(changed), do: flow
-    for flow <- flows, do: :ets.delete(changed, flow)
+  def changed(%{changed: changed}), do: taken(changed)
+
+  @doc "A writer notes that a block of a flow was sealed: its part belongs in the verification store."
+  @spec note_sealed(t, String.t()) :: true
+  def note_sealed(%{sealed: nil}, _flow), do: true
+  def note_sealed(%{sealed: sealed}, flow), do: :ets.insert(sealed, {flow})
+
+  @doc "The flows of which that was noted since this was asked last."
+  @spec sealed(t) :: [String.t()]
+  def sealed(%{sealed: sealed}), do: taken(sealed)
+
+  defp taken(table) do
+    flows = for {flow} <- :ets.tab2list(table), do: flow
+    for flow <- flows, do: :ets.delete(table, flow)
     flows
   end
 
@@ -138,17 +151,25 @@ defmodule EventSeal.Instance do
     :persistent_term.put({__MODULE__, name}, %__MODULE__{
       name: name,
       store: Store.handle(module, store_name(name)),
+      apart: apart(name, options[:verification]),
       options: options,
       clock: options[:clock],
       writers: writers,
       table: table,
-      changed: if(options[:checkpoints], do: :ets.new(:changed, [:public, write_concurrency: true])),
+      changed: noted(options[:checkpoints]),
+      sealed: noted(options[:verification]),
       last: last(name),
       held: :atomics.new(2 * writers, signed: false)
     })
 
     {:ok, nil}
   end
+
+  defp apart(_name, nil), do: nil
+  defp apart(name, {module, _opts}), do: Store.handle(module, Module.concat(name, "Verification"))
+
+  defp noted(nil), do: nil
+  defp noted(_asked), do: :ets.new(:noted, [:public, write_concurrency: true])
 
   # The alarm outlives the tree that set it, in this VM; so must the note of it, or nothing clears it.
   defp last(name) do

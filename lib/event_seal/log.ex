@@ -13,7 +13,7 @@ defmodule EventSeal.Log do
   use GenServer
 
   require Logger
-  alias EventSeal.{Chain, Checkpoint, Error, Heads, Instance, Native, Reader, Record, Signer, Stamp, Store}
+  alias EventSeal.{Apart, Chain, Checkpoint, Error, Heads, Instance, Native, Reader, Record, Signer, Stamp, Store}
   alias EventSeal.Log.Tree
   alias EventSeal.Stamp.Kept
 
@@ -252,9 +252,16 @@ defmodule EventSeal.Log do
     with {:ok, tree} <- Tree.follow(state.tree, state.store) do
       case {Tree.head(tree), state.last} do
         {{size, root}, %{size: size, root: root, key: ^key}} -> {:ok, state}
-        {{size, root}, _last} -> keep(state, Signer.checkpoint(state.signer, size, root))
+        {{size, root}, _last} -> keep(state, signed(state, size, root))
       end
     end
+  end
+
+  # What it covers is in the verification store by then, where there is one that works: what that lacks of it later was
+  # taken from it.
+  defp signed(state, size, root) do
+    Apart.sync(state.instance)
+    Signer.checkpoint(state.signer, size, root)
   end
 
   defp keep(state, signed) do

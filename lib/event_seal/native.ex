@@ -252,6 +252,27 @@ defmodule EventSeal.Native do
   @spec interchange_containers(binary) :: result([binary])
   def interchange_containers(_text), do: not_loaded()
 
+  # Kept parts of blocks
+
+  @spec kept_cut(tuple) :: result(binary)
+  def kept_cut(_place), do: not_loaded()
+
+  @spec kept_same([{tuple, tuple}]) :: [boolean]
+  def kept_same(_pairs), do: not_loaded()
+
+  @spec kept_read(binary) :: result(tuple)
+  def kept_read(_part), do: not_loaded()
+
+  @spec kept_flaw(binary, non_neg_integer, binary | nil) :: result(tuple | nil)
+  def kept_flaw(_part, _height, _before), do: not_loaded()
+
+  @spec kept_compare(binary, binary, non_neg_integer, binary | nil) ::
+          {tuple, :events | :verification | :both | :either} | nil
+  def kept_compare(_events, _kept, _height, _before), do: not_loaded()
+
+  @spec kept_mend(binary, binary) :: result(binary)
+  def kept_mend(_part, _block), do: not_loaded()
+
   # Interchange and import
 
   @spec interchange_header(binary, boolean) :: result(binary)

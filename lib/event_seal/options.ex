@@ -88,6 +88,11 @@ defmodule EventSeal.Options do
         type: {:section, @receipts},
         doc: "has receipts signed (`EventSeal.Receipt`); needs `:checkpoints`; they are plain unless this is given"
       ],
+      verification: [
+        type: :store,
+        doc:
+          "a second store that keeps what verifies the first, apart from it: the adapter and its options; see `EventSeal.Apart`"
+      ],
       audit: [type: {:section, @audit}, doc: "has everything verified again and again; see `EventSeal.health/1`"],
       clock: [type: :clock, default: {Clock, nil}, doc: "the clock, `{module, argument}`; see `EventSeal.Clock`"]
     ],

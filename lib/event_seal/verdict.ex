@@ -13,6 +13,8 @@ defmodule EventSeal.Verdict do
     * `since` - the size of the checkpoint since which was verified (`since:`), if the log holds it; else nil
     * `unseen` - how many events it covers that were not looked at, but for what the log says of them
     * `covered` - how many of the `events` it covers: who keeps it elsewhere can show later that these were there
+    * `kept` - blocks that were compared with a verification store; nil without one. `behind` - blocks and leaves among them
+      that it has not got yet
     * `faults` - `EventSeal.Fault`s, the lowest position of each flow first; capped, `fault_count` is not
     * `damage` - places of the store's files that could not be read as they were written when it was opened,
       `%{what: atom, file: name, offset: integer | nil}`: what stood there was not verified
@@ -34,6 +36,8 @@ defmodule EventSeal.Verdict do
             since: nil,
             unseen: 0,
             covered: 0,
+            kept: nil,
+            behind: 0,
             fault_count: 0,
             faults: [],
             damage: [],
@@ -56,6 +60,8 @@ defmodule EventSeal.Verdict do
           since: non_neg_integer | nil,
           unseen: non_neg_integer,
           covered: non_neg_integer,
+          kept: non_neg_integer | nil,
+          behind: non_neg_integer,
           fault_count: non_neg_integer,
           faults: [EventSeal.Fault.t()],
           damage: [%{what: atom, file: String.t(), offset: non_neg_integer | nil}],
@@ -64,7 +70,7 @@ defmodule EventSeal.Verdict do
         }
 
   @sums [:flows, :blocks, :events, :fixed, :provisional, :bodies_verified, :bodies_not_shown, :bytes] ++
-          [:unknown_leaves, :unseen, :covered, :fault_count]
+          [:unknown_leaves, :unseen, :covered, :behind, :fault_count]
 
   @doc """
   Whether nothing was found: no fault, and no damage.
@@ -91,6 +97,7 @@ defmodule EventSeal.Verdict do
           checkpoint: next.checkpoint || verdict.checkpoint,
           stamp: next.stamp || verdict.stamp,
           since: next.since || verdict.since,
+          kept: if(verdict.kept || next.kept, do: (verdict.kept || 0) + (next.kept || 0)),
           microseconds: verdict.microseconds + next.microseconds
       },
       summed
@@ -123,12 +130,30 @@ defmodule EventSeal.Fault do
   | `:close` | events after the closing, or a closing that is none |
   | `:missing` | blocks or events that should be there are not |
   | `:log` | the store-wide log, against what is stored: a block or an end of a flow that is not there, or not what the log says, a block of which it says nothing, leaves that disagree; `recorded` is what the log says |
+  | `:checkpoint` | a stored checkpoint, of two stores that have it |
   | `:rolled_back` | a head or a checkpoint that is known from elsewhere: `recorded` is what is stored, `recomputed` what is known |
 
   A flow that is not there bears `genesis` and its genesis digest in the place of its id. A fault of the log as a whole has the
   flow `log`: its position is a leaf's index or, against a checkpoint, that checkpoint's size.
+
+  ## Two stores
+
+  Where there is a verification store (`EventSeal.Apart`), what it has and what the events' store has are compared, and a fault
+  that this finds has a `side`: which of the two is wrong. `recorded` is then what the events' store has, `recomputed` what
+  the verification store has, and nil what one of them has not. The class says what differs.
+
+  | side | |
+  | --- | --- |
+  | `:events` | the events' store: its own bytes do not hold, or it has not what the log and a checkpoint say |
+  | `:verification` | the verification store, likewise |
+  | `:both` | neither holds |
+  | `:either` | both hold, they disagree: one was written anew whole, and no checkpoint says which |
+
+  Of leaves and checkpoints the flow is `log`, the position their index, and shown is the hash (of a leaf, that of the log's
+  tree); of how many there are, `:missing`, the numbers. A verification store that cannot be read has the flow
+  `verification store`.
   """
-  defstruct [:flow, :position, :block, :class, :recorded, :recomputed]
+  defstruct [:flow, :position, :block, :class, :recorded, :recomputed, :side]
 
   @type class ::
           :read
@@ -153,6 +178,7 @@ defmodule EventSeal.Fault do
           | :close
           | :missing
           | :log
+          | :checkpoint
           | :rolled_back
 
   @type datum :: <<_::256>> | integer | nil
@@ -162,7 +188,8 @@ defmodule EventSeal.Fault do
           block: non_neg_integer | nil,
           class: class,
           recorded: datum,
-          recomputed: datum
+          recomputed: datum,
+          side: EventSeal.Kept.side() | nil
         }
 
   @doc """
@@ -171,14 +198,34 @@ defmodule EventSeal.Fault do
       iex> fault = %EventSeal.Fault{flow: "patient/1", position: 7, block: 0, class: :when_range, recorded: 3, recomputed: 5}
       iex> EventSeal.Fault.to_line(fault)
       "patient/1 position 7 block 0 when_range: recorded 3, recomputed 5"
+      iex> EventSeal.Fault.to_line(%{fault | side: :events})
+      "patient/1 position 7 block 0 when_range: events' store 3, verification store 5; the events' store is wrong"
   """
   @spec to_line(t) :: String.t()
   def to_line(%__MODULE__{} = fault) do
     block = if fault.block, do: " block #{fault.block}", else: ""
 
+    [recorded, recomputed] = names(fault)
+
     "#{fault.flow} position #{fault.position}#{block} #{fault.class}: " <>
-      "recorded #{datum(fault.recorded)}, recomputed #{datum(fault.recomputed)}"
+      "#{recorded} #{datum(fault.recorded)}, #{recomputed} #{datum(fault.recomputed)}#{wrong(fault)}"
   end
+
+  defp wrong(%{side: nil}), do: ""
+  defp wrong(%{side: side}), do: "; " <> side(side)
+
+  @doc "What `recorded` and `recomputed` are, in words."
+  @spec names(t) :: [String.t()]
+  def names(%__MODULE__{side: nil, class: :rolled_back}), do: ["recorded", "known"]
+  def names(%__MODULE__{side: nil}), do: ["recorded", "recomputed"]
+  def names(%__MODULE__{}), do: ["events' store", "verification store"]
+
+  @doc "A fault's side in words."
+  @spec side(EventSeal.Kept.side()) :: String.t()
+  def side(:events), do: "the events' store is wrong"
+  def side(:verification), do: "the verification store is wrong"
+  def side(:both), do: "neither store holds"
+  def side(:either), do: "both hold, they disagree"
 
   defp datum(nil), do: "nothing"
   defp datum(digest) when is_binary(digest), do: Base.encode16(digest, case: :lower)

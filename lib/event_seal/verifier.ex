@@ -7,7 +7,7 @@ defmodule EventSeal.Verifier do
   """
 
   alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Record, Store, Verdict, Verification}
-  alias EventSeal.Verifier.Ledger
+  alias EventSeal.Verifier.{Apart, Ledger}
 
   # As much as one native call is given: large enough to be cheap, small enough to keep memory in bounds. What lies in a
   # file is read by the call itself, a little at a time, so it weighs less than what lies in memory.
@@ -31,7 +31,9 @@ defmodule EventSeal.Verifier do
   not cover is looked at, with the block before that), `:after` (a flow: those behind it) and `:for` (ms; the verdict's `next` is
   then the flow to go on after, `nil` once all is done), `:head` (the path of a file of `EventSeal.Heads`),
   `:checkpoint` (the path of a file with a checkpoint that was kept elsewhere) with `:key` (the verifier key or keys of the
-  log), `:anchors` (whose time stamps are believed, `t:EventSeal.Stamp.anchors/0`: then one must be there), `:threads`, `:max_rate` (`{count, :events}` or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
+  log), `:anchors` (whose time stamps are believed, `t:EventSeal.Stamp.anchors/0`: then one must be there), `:apart` (a
+  verification store, with which all of that is compared; see `EventSeal.Apart`), `:threads`, `:max_rate` (`{count, :events}`
+  or `{count, :bytes}` a second), `:max_faults` (1,000), `:progress` (a function
   of `%{flows: …, events: …, bytes: …}`, called about ten times a second; if it returns `:cancel`, the verification ends as
   `:cancelled`).
   """
@@ -39,17 +41,19 @@ defmodule EventSeal.Verifier do
   def run(store, opts) do
     opts = Keyword.merge([bodies: true, max_faults: 1_000], opts)
     run = %{store: store, opts: opts, pool: Verification.pool(opts), batch: batch(opts[:max_rate])}
-    run = Map.merge(run, %{verdict: %Verdict{}, flows: [], count: 0, bytes: 0, under_way: nil, ledger: nil})
+    run = Map.merge(run, %{verdict: %Verdict{}, flows: [], count: 0, bytes: 0, under_way: nil, ledger: nil, apart: nil})
     all(Map.put(run, :stop, if(opts[:for], do: System.monotonic_time(:millisecond) + opts[:for])))
   end
 
   defp all(run) do
     with {:ok, heads} <- heads(run.opts[:head]),
          {:ok, known} <- known(run.opts),
+         {:ok, run} <- apart(run, known),
          {:ok, run} <- ledger(run, known),
          {:ok, run} <- flows(run),
          {:ok, run} <- finish(run),
          {:ok, run} <- rest(run),
+         {:ok, run} <- compared(run),
          {:ok, run} <- rolled_back(run, heads),
          do: {:ok, in_order(run.verdict)}
   after
@@ -76,6 +80,30 @@ defmodule EventSeal.Verifier do
   defp believed(what, note, key) do
     with {:ok, checkpoint} <- Checkpoint.open(note, key: key), do: {:ok, {what, checkpoint}}
   end
+
+  defp apart(%{opts: opts} = run, known) do
+    outside = with {_what, checkpoint} <- known, do: checkpoint
+    {:ok, if(opts[:apart], do: %{run | apart: Apart.open(run.store, opts, outside)}, else: run)}
+  end
+
+  # What was verified is compared: a flow, those up to where the time ran out, or all; at the end the logs, too.
+  defp compared(%{apart: nil} = run), do: {:ok, run}
+
+  defp compared(%{opts: opts, verdict: verdict} = run) do
+    with {:ok, found} <- Apart.run(run.apart, &compare(&1, opts, verdict.next)),
+         do: {:ok, %{run | verdict: Verdict.add(verdict, found, opts[:max_faults])}}
+  end
+
+  defp compare(apart, opts, next) do
+    cond do
+      opts[:flow] -> Apart.flow(apart, opts[:flow], span(opts[:range] || since(opts[:since])))
+      next -> Apart.flows(apart, opts[:after], next)
+      true -> apart |> Apart.flows(opts[:after], nil) |> Apart.log()
+    end
+  end
+
+  defp since(since) when since in [nil, 0], do: nil
+  defp since(since), do: {since, :infinity}
 
   # What the log says of flows that are not looked at is not held against them.
   defp ledger(run, known) do
@@ -273,6 +301,7 @@ defmodule EventSeal.Verifier do
   defp known(head, first..last//_), do: %{alone: first > 1, more: last < settled(head)}
 
   defp span(nil), do: {1, :infinity}
+  defp span({_from, _to} = positions), do: positions
   defp span(first..last//_), do: {first, last}
 
   # One that is lost is one that cannot be read: a fault where it should stand, and its neighbours are checked all the same.

@@ -333,6 +333,7 @@ defmodule EventSeal.Writer do
   defp adopt_flow({_asked, %{id: id} = flow}, state) do
     state = %{state | watches: Watches.left(state.watches, id, Flow.left(flow))}
     if Flow.moved?(flow), do: Instance.note(state.instance, id)
+    if Flow.sealed?(flow), do: Instance.note_sealed(state.instance, id)
     flow = Flow.committed(flow)
     {idle?, due, size} = {Flow.idle?(flow), Flow.due(flow, state.ctx), Flow.size(flow)}
 

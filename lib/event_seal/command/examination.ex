@@ -3,7 +3,7 @@ defmodule EventSeal.Command.Examination do
   # What `event_seal.doctor` says: to the one who asked, plainly, and to the new folder, a fact a line. Flows are named by
   # their genesis digests.
 
-  alias EventSeal.{Doctor, Verdict}
+  alias EventSeal.{Decision, Doctor, Verdict}
   alias EventSeal.Command.Report
 
   @shown 20
@@ -17,6 +17,14 @@ defmodule EventSeal.Command.Examination do
 
     if found.mended > 0,
       do: say("  #{Report.number(found.mended)} of these blocks had one byte changed, and are as they were sealed")
+
+    if found.by_kept > 0,
+      do:
+        say(
+          "  #{Report.number(found.by_kept)} of these blocks hold with the digests that the verification store has of them"
+        )
+
+    if found.log_kept, do: say("  the log is the verification store's")
 
     if found.apart > 0,
       do: say("  #{events(found.apart)} intact, but behind a loss: kept apart, in no flow of the new store")
@@ -97,19 +105,14 @@ defmodule EventSeal.Command.Examination do
         damage(found) ++
         faults(found) ++
         for(
-          key <- [:flows, :blocks, :events, :pool, :spent, :leaves, :mended],
+          key <- [:flows, :blocks, :events, :pool, :spent, :leaves, :mended, :by_kept],
           do: "saved_#{key} #{Map.fetch!(found, key)}"
         ) ++
-        ["apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
+        ["log_kept #{found.log_kept}", "apart #{found.apart}", "lost #{found.lost}", "log_lost #{found.log_lost}"] ++
         Enum.map(found.broken, &broken/1) ++
-        Enum.map(found.decisions, &decision/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
+        Enum.map(found.decisions, &Decision.to_line/1) ++ ["saved_faults #{found.saved_verdict.fault_count}"]
 
     Enum.map(lines, &[&1, ?\n])
-  end
-
-  defp decision(decision) do
-    [genesis, salt] = for digest <- [decision.genesis, decision.salt], do: Base.encode16(digest, case: :lower)
-    "decision #{genesis} #{decision.n} #{salt} #{decision.text}"
   end
 
   defp say(text), do: Report.puts(text)

@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Restore, Stamp, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Rebuild, Restore, Stamp, Verdict}
 
   @every 100
   @shown 10
@@ -41,6 +41,23 @@ defmodule EventSeal.Command.Report do
     there = if report.there > 0, do: ", #{count(report.there, "flow")} there already", else: ""
     log = "#{number(report.leaves)} leaves and #{count(report.checkpoints, "checkpoint")} in its log"
     puts("Brought #{count(report.flows, "flow")} of #{count(report.events, "event")} back to #{dir}#{there}; #{log}.")
+  end
+
+  @spec rebuild(Rebuild.t(), Path.t(), Path.t()) :: :ok
+  def rebuild(%Rebuild{} = report, dir, new) do
+    verdict(report.verdict, dir)
+
+    if Verdict.ok?(report.verdict) do
+      log = "#{number(report.leaves)} leaves and #{count(report.checkpoints, "checkpoint")} of the log"
+
+      puts(
+        "Made #{new} its verification store: #{count(report.blocks, "block")} of #{count(report.flows, "flow")}, #{log}."
+      )
+
+      puts("That is on record in the log; what its leaves say is kept in #{new}/rebuild/report.txt.")
+    else
+      puts("Nothing was copied: a verification store vouches for what was right when it was made.")
+    end
   end
 
   @spec head(non_neg_integer, Path.t()) :: :ok
@@ -109,6 +126,7 @@ defmodule EventSeal.Command.Report do
     )
 
     log(verdict)
+    kept(verdict)
     if verdict.since, do: puts("  " <> since(verdict))
     if verdict.stamp, do: puts("  " <> Stamp.to_line(verdict.stamp))
     faults(verdict)
@@ -124,6 +142,13 @@ defmodule EventSeal.Command.Report do
 
   defp since(verdict) do
     "since the checkpoint of #{count(verdict.since, "leaf", "leaves")}: #{count(verdict.unseen, "event")} that it covers NOT looked at"
+  end
+
+  defp kept(%Verdict{kept: nil}), do: :ok
+
+  defp kept(verdict) do
+    late = if verdict.behind > 0, do: "; #{number(verdict.behind)} blocks and leaves are not there yet", else: ""
+    puts("  #{count(verdict.kept, "block")} compared with the verification store#{late}")
   end
 
   defp covered(%{checkpoint: nil}), do: "no checkpoint covers them"
@@ -190,8 +215,13 @@ defmodule EventSeal.Command.Report do
   defp fault(%Fault{} = fault) do
     block = if fault.block, do: ", block #{fault.block}", else: ""
     puts("  #{fault.flow || "unknown flow"}, position #{fault.position}#{block}: #{fault.class}")
-    puts("    recorded    #{datum(fault.recorded)}")
-    puts("    recomputed  #{datum(fault.recomputed)}")
+    names = Fault.names(fault)
+    width = names |> Enum.map(&String.length/1) |> Enum.max()
+
+    for {name, datum} <- Enum.zip(names, [fault.recorded, fault.recomputed]),
+        do: puts("    #{String.pad_trailing(name, width)}  #{datum(datum)}")
+
+    if fault.side, do: puts("    #{Fault.side(fault.side)}")
   end
 
   defp datum(nil), do: "nothing"

@@ -4,7 +4,7 @@ defmodule EventSeal.Doctor.Chain do
   # that are not sealed. A flow can go on behind a block only if the three events behind it are there: where they are lost,
   # the block is opened again, and its events wait to be sealed anew.
 
-  alias EventSeal.{Chain, Error, Record, Store, Verification}
+  alias EventSeal.{Chain, Error, Kept, Record, Store, Verification}
   alias EventSeal.Chain.Container
   alias EventSeal.Doctor.Flip
   alias EventSeal.Segments.Files
@@ -23,6 +23,7 @@ defmodule EventSeal.Doctor.Chain do
     faults: [],
     known: 0,
     mended: 0,
+    by_kept: 0,
     closed: false
   ]
 
@@ -37,23 +38,25 @@ defmodule EventSeal.Doctor.Chain do
           faults: [EventSeal.Fault.t()],
           known: non_neg_integer,
           mended: non_neg_integer,
+          by_kept: non_neg_integer,
           closed: boolean
         }
 
   @doc """
-  Examines a flow as a store shows it. `remains` are blocks that the store does not show.
+  Examines a flow as a store shows it. `remains` are blocks that the store does not show, `apart` its verification store, or nil.
 
   `kept` are the blocks that follow from each other, last first, each with the greatest `when` up to it; `entries` and
   `pool` what follows them; `loose` the pool of a flow whose beginning is lost; `apart` what is intact but does not follow;
-  `known` the last position that the flow is known to have had; `mended` how many of the kept blocks had one byte changed.
+  `known` the last position that the flow is known to have had; `mended` how many of the kept blocks had one byte changed,
+  `by_kept` how many hold with what the verification store has of them.
   """
-  @spec examine(Store.t(), String.t(), [Piece.t()], reference) :: t
-  def examine(store, flow, remains, pool) do
+  @spec examine(Store.t(), String.t(), [Piece.t()], reference, Store.t() | nil) :: t
+  def examine(store, flow, remains, pool, apart) do
     head = head(store, flow)
     pieces = pieces(store, flow, remains)
-    examined = %__MODULE__{flow: flow, genesis: genesis(head, pieces)}
+    examined = %__MODULE__{flow: flow, genesis: genesis(head, pieces) || genesis_apart(apart, flow)}
     {pooled, settled} = entries(head)
-    examined = pieces |> Enum.reduce({examined, nil}, &block(&1, &2, pool)) |> elem(0)
+    examined = pieces |> Enum.reduce({examined, nil}, &block(&1, &2, {pool, apart})) |> elem(0)
 
     known =
       Enum.max([0, head.fixed | Enum.map(settled, & &1.n) ++ Enum.map(present(pieces), &(&1.first + &1.count - 1))])
@@ -85,6 +88,21 @@ defmodule EventSeal.Doctor.Chain do
     end)
   end
 
+  defp genesis_apart(apart, flow) do
+    with {:ok, part} <- part(apart, flow, 0),
+         {:ok, %{genesis: genesis}} <- Kept.read(part),
+         do: genesis,
+         else: (_ -> nil)
+  end
+
+  defp part(nil, _flow, _height), do: :error
+
+  defp part(apart, flow, height) do
+    with {:ok, pieces} <- Store.blocks(apart, flow, {1, :infinity}),
+         %Piece{} = piece <- Enum.find(pieces, &(&1.height == height)),
+         do: Store.read(piece)
+  end
+
   defp entries(head) do
     {pooled, settled} = Enum.split_with(head.entries, fn {_seq, stage, _meta, _data} -> stage == :pool end)
     {for({_seq, :pool, meta, data} <- pooled, do: {meta, data}), Record.settled(settled)}
@@ -93,6 +111,9 @@ defmodule EventSeal.Doctor.Chain do
   @doc "A block's bytes: as they were written, if no more than one of them was changed since, else as they stand."
   @spec bytes(Piece.t()) :: {:ok, binary} | :error
   def bytes(piece), do: with({:ok, bytes, _state} <- read(piece), do: {:ok, bytes})
+
+  # What was mended from the verification store lies in memory.
+  defp read(%Piece{at: {:binary, bytes}}), do: {:ok, bytes, :by_kept}
 
   defp read(%Piece{at: {:file, path, offset, length}}) do
     with {:ok, fd} <- Files.open(path, :read) do
@@ -126,23 +147,54 @@ defmodule EventSeal.Doctor.Chain do
   def holds?(faults), do: Enum.all?(faults, &(&1.class in @local))
 
   # Once one does not follow, none behind it does.
-  defp block(piece, {%{apart: [_ | _]} = examined, edge}, _pool), do: {apart(examined, piece), edge}
+  defp block(piece, {%{apart: [_ | _]} = examined, edge}, _by), do: {apart(examined, piece), edge}
 
-  defp block(piece, {examined, edge}, pool) do
+  defp block(piece, {examined, edge}, {pool, apart}) do
+    case best(follows(examined, piece, edge, pool), fn ->
+           follows(examined, by_kept(examined, piece, apart), edge, pool)
+         end) do
+      nil -> {apart(examined, piece), edge}
+      found -> keep(examined, found)
+    end
+  end
+
+  # As it lies there if nothing is wrong with it, else what has fewer faults.
+  defp best({_piece, _state, _header, [], _next} = found, _other), do: found
+
+  defp best(found, other) do
+    Enum.min_by(Enum.reject([other.(), found], &is_nil/1), &length(elem(&1, 3)), fn -> nil end)
+  end
+
+  defp follows(_examined, nil, _edge, _pool), do: nil
+
+  defp follows(examined, piece, edge, pool) do
     with {:ok, bytes, state} <- read(piece),
          {:ok, header} <- Chain.header(bytes),
          {:ok, verdict, [next]} <- verify(examined.flow, bytes, edge, pool: pool),
-         true <- holds?(verdict.faults) do
-      when_max = Enum.max([header.when_max | for({_piece, when_max} <- Enum.take(examined.kept, 1), do: when_max)])
-
-      kept = [{%{piece | first: header.first, count: header.count}, when_max} | examined.kept]
-      mended = examined.mended + if(state == :mended, do: 1, else: 0)
-      faults = examined.faults ++ verdict.faults
-      {%{examined | kept: kept, faults: faults, closed: header.closes, mended: mended}, next}
-    else
-      _does_not_follow -> {apart(examined, piece), edge}
-    end
+         true <- holds?(verdict.faults),
+         do: {piece, state, header, verdict.faults, next},
+         else: (_does_not_follow -> nil)
   end
+
+  # The block as it lies there, with the digests that the verification store has of it.
+  defp by_kept(examined, piece, apart) do
+    with {:ok, part} <- part(apart, examined.flow, piece.height),
+         {:ok, bytes} <- Piece.found(piece),
+         {:ok, mended} <- Kept.mend(part, bytes),
+         do: %{piece | at: {:binary, mended}},
+         else: (_no_help -> nil)
+  end
+
+  defp keep(examined, {piece, state, header, faults, next}) do
+    when_max = Enum.max([header.when_max | for({_piece, when_max} <- Enum.take(examined.kept, 1), do: when_max)])
+    kept = [{%{piece | first: header.first, count: header.count}, when_max} | examined.kept]
+    examined = %{examined | kept: kept, faults: examined.faults ++ faults, closed: header.closes}
+    {count(examined, state), next}
+  end
+
+  defp count(examined, :mended), do: %{examined | mended: examined.mended + 1}
+  defp count(examined, :by_kept), do: %{examined | by_kept: examined.by_kept + 1}
+  defp count(examined, _state), do: examined
 
   defp apart(examined, piece), do: %{examined | apart: [{:block, piece} | examined.apart]}
 

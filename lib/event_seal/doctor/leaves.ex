@@ -4,7 +4,7 @@ defmodule EventSeal.Doctor.Leaves do
   # a decision for each flow that does not reach as far as the log knew, or not by the same blocks. Without these the log
   # would hold against the new store what the damage took.
 
-  alias EventSeal.{Chain, Error, Event, Heads, Native, Reader, Store}
+  alias EventSeal.{Chain, Decision, Error, Heads, Native, Reader, Store}
   alias EventSeal.Log.Tree
 
   @page 1_000
@@ -12,9 +12,9 @@ defmodule EventSeal.Doctor.Leaves do
 
   @doc """
   Adds them to the new store. `changed` are the genesis digests of the flows that are not as they were. Returns the decisions,
-  as the report keeps them: whoever has salt and text can check the leaf's digest.
+  as the report keeps them.
   """
-  @spec add(Store.t(), MapSet.t()) :: [%{genesis: binary, n: pos_integer, salt: binary, text: String.t()}]
+  @spec add(Store.t(), MapSet.t() | :all) :: [Decision.t()]
   def add(store, changed) do
     tree = ok!(Tree.open(store))
 
@@ -22,7 +22,7 @@ defmodule EventSeal.Doctor.Leaves do
     |> Reader.flows(after: nil, page: @page)
     |> Enum.flat_map(fn flow ->
       {chain, head} = ok!(Heads.of(store, flow))
-      {decisions, leaf} = decision(chain, head, MapSet.member?(changed, chain.digest))
+      {decisions, leaf} = decision(chain, head, changed == :all or MapSet.member?(changed, chain.digest))
       leaves = Enum.concat(leaf, blocks(store, tree, flow))
       if leaves != [], do: commit(store, leaves)
       decisions
@@ -34,12 +34,8 @@ defmodule EventSeal.Doctor.Leaves do
   defp decision(_chain, _head, false), do: {[], []}
 
   defp decision(chain, head, true) do
-    salt = :crypto.strong_rand_bytes(16)
-    {:ok, draft} = Event.draft(%{when: 0, kind: "decision", body: @text}, [])
-    draft = Chain.stamp(draft, recorded_at: 0, salt: salt, euid: <<0::128>>)
-    {:ok, [{<<_::binary-32, digest::binary-32, _::binary>>, _body}]} = Chain.frames(chain.suite, [draft])
-    leaf = Native.decision_leaf(chain.suite, chain.digest, head.n, head.provisional, digest)
-    {[%{genesis: chain.digest, n: head.n, salt: salt, text: @text}], [leaf]}
+    decision = Decision.new(chain, head, @text)
+    {[decision], [decision.leaf]}
   end
 
   defp blocks(store, tree, flow) do

@@ -70,14 +70,15 @@ defmodule EventSeal.Page.Findings do
   @spec fault(Fault.t(), Html.child()) :: Html.t()
   def fault(%Fault{} = fault, place \\ nil) do
     {title, explanation} = Words.class(fault.class)
+    [recorded, recomputed] = Fault.names(fault)
 
     el(:div, [class: "fault"], [
       el(:p, [el(:strong, ["✕ Fault: ", title]), place && [" · ", place]]),
       el(:p, [explanation, " ", el(:code, Atom.to_string(fault.class))]),
       el(:dl, [class: "digests"], [
-        el(:dt, "recorded"),
+        el(:dt, recorded),
         el(:dd, Words.datum(fault.recorded)),
-        el(:dt, if(fault.class == :rolled_back, do: "known", else: "recomputed")),
+        el(:dt, recomputed),
         el(:dd, Words.datum(fault.recomputed))
       ])
     ])

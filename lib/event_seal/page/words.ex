@@ -31,6 +31,7 @@ defmodule EventSeal.Page.Words do
     seam: {"Does not fit its neighbour", "What a block says of the events next to it is not what stands there."},
     close: {"Closing is wrong", "Events stand behind the closing of the flow, or its closing is none."},
     missing: {"Missing", "Events or blocks that should be there are not."},
+    checkpoint: {"Checkpoint differs", "A signed state of the log is not the same in the two stores that keep it."},
     rolled_back: {"Rolled back", "The flow is not, or no longer, what was known of it from elsewhere."}
   }
 

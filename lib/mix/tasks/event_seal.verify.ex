@@ -3,7 +3,7 @@ defmodule Mix.Tasks.EventSeal.Verify do
   @moduledoc """
   Verifies that nothing was changed: every flow of the store in a folder, or interchange files without any store.
 
-      mix event_seal.verify --dir DIR [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM] [--max-rate RATE]
+      mix event_seal.verify --dir DIR [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM] [--max-rate RATE]
       mix event_seal.verify --dir DIR --since FILE --key KEY… [--head FILE] [--anchors PEM] [--max-rate RATE]
       mix event_seal.verify --file FILE… [--key KEY…] [--max-rate RATE]
 
@@ -22,6 +22,9 @@ defmodule Mix.Tasks.EventSeal.Verify do
 
   With `--anchors`, a PEM file of certificates, a checkpoint must bear a time stamp of an authority that they vouch for
   (`EventSeal.Stamp`): the report says before which time it existed. Without, the newest stamp is shown, of whomever it is.
+
+  With `--verification`, the store's verification store (`EventSeal.Apart`), both are compared: what differs is named, with the
+  side that is wrong.
 
   With `--max-rate`, no more than so many events a second, `--max-rate 20000`, or bytes, `--max-rate 50MB` (B, kB, MB):
   for a verification that runs all day beside other work.

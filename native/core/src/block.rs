@@ -107,7 +107,7 @@ impl Header {
         self.first.saturating_add(u64::from(self.count)).saturating_sub(1)
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Header, Malformed> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Header, Malformed> {
         let at = reader.at();
         let [version, suite, flags, window] = *reader.array("header")?;
         let suite = Suite::from_u8(suite).ok_or(Malformed::new(at + 1, "suite"))?;
@@ -166,7 +166,7 @@ pub struct Seams {
 }
 
 impl Seams {
-    fn decode(reader: &mut Reader<'_>) -> Result<Seams, Malformed> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Seams, Malformed> {
         let mut digest = || reader.digest("seams").copied();
         Ok(Seams {
             ids: [digest()?, digest()?, digest()?],

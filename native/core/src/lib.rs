@@ -22,6 +22,7 @@ pub mod event;
 pub mod genesis;
 pub mod import;
 pub mod interchange;
+pub mod kept;
 pub mod lanes;
 pub mod link;
 pub mod log;

@@ -2,6 +2,7 @@
 mod archive;
 mod checkpoint;
 mod clinic;
+mod kept;
 mod lanes;
 mod ledger;
 pub mod log;

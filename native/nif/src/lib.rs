@@ -4,6 +4,7 @@ mod archive;
 mod chain;
 mod hash;
 mod interchange;
+mod kept;
 mod ledger;
 mod list;
 mod lock;

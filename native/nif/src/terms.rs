@@ -3,6 +3,7 @@
 use event_seal_core::Malformed;
 use event_seal_core::event::Invalid;
 use event_seal_core::suite::{Digest, Suite};
+use event_seal_core::verify::Datum;
 use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifResult, Term};
 
 pub mod atoms {
@@ -61,6 +62,15 @@ pub fn digests<'a>(binary: Binary<'a>) -> NifResult<&'a [Digest]> {
     match binary.as_slice().as_chunks() {
         (digests, []) => Ok(digests),
         _ => Err(rustler::Error::BadArg),
+    }
+}
+
+/// What a fault shows: a digest, an integer, or nil.
+pub fn datum<'a>(env: Env<'a>, datum: &Datum) -> Term<'a> {
+    match datum {
+        Datum::None => atoms::nil().encode(env),
+        Datum::Digest(digest) => binary(env, digest),
+        Datum::Integer(integer) => integer.encode(env),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use crate::ledger::Held;
 use crate::list::List;
-use crate::terms::{atoms, binary, name};
+use crate::terms::{atoms, binary, datum, name};
 use crate::watch::{Budget, Job, Watch};
 use event_seal_core::archive::{Archive, no_archive};
 use event_seal_core::block::{BEGINNING, Header};
 use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
-    Against, Control, Datum, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
+    Against, Control, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
 use event_seal_files::File;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -304,11 +304,6 @@ fn counts<'a>(env: Env<'a>, verdict: &Verdict) -> Term<'a> {
 }
 
 fn faults<'a>(env: Env<'a>, verdict: &Verdict) -> Vec<Term<'a>> {
-    let datum = |datum: &Datum| match datum {
-        Datum::None => atoms::nil().encode(env),
-        Datum::Digest(digest) => binary(env, digest),
-        Datum::Integer(integer) => integer.encode(env),
-    };
     let fault = |fault: &Fault| {
         let class = name(env, fault.class.name());
         (
@@ -316,8 +311,8 @@ fn faults<'a>(env: Env<'a>, verdict: &Verdict) -> Vec<Term<'a>> {
             fault.position,
             fault.block,
             class,
-            datum(&fault.recorded),
-            datum(&fault.recomputed),
+            datum(env, &fault.recorded),
+            datum(env, &fault.recomputed),
         )
             .encode(env)
     };

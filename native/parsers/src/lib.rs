@@ -11,10 +11,12 @@ use event_seal_core::genesis::Genesis;
 use event_seal_core::has_control;
 use event_seal_core::import::parse_line;
 use event_seal_core::interchange::{lines, verify_file};
+use event_seal_core::kept::{Kept, Place, compare, cut, mend};
 use event_seal_core::log::{Leaf, Ledger};
 use event_seal_core::note::{Note, Signature, Signer, VerifierKey};
 use event_seal_core::proof::{Proof, tlog, verify as prove};
-use event_seal_core::receipt::{Receipt, verify as check_receipt};
+use event_seal_core::receipt::{Promise, Receipt, Standing, verify as check_receipt};
+use event_seal_core::suite::Suite;
 use event_seal_core::verify::{Edge, ReadAt, Run, Unwatched, verify};
 
 /// A parser, by the name of its fuzz target and its folder in the corpus.
@@ -45,6 +47,7 @@ parsers!(
     key,
     leaf,
     log_file,
+    part,
     proof,
     receipt,
     request,
@@ -168,6 +171,30 @@ pub fn kept(bytes: &[u8]) {
     }
 }
 
+/// Whatever bytes stand for what a verification store has of a block, and for the block: what is read can be checked,
+/// compared and mended with.
+pub fn part(bytes: &[u8]) {
+    let place = Place {
+        height: 0,
+        before: None,
+    };
+    let _ = compare(bytes, &[], &place);
+    if let Ok(part) = cut(bytes, 0..bytes.len() as u64) {
+        let _ = compare(&part, bytes, &place);
+        if let Ok(kept) = Kept::decode(&part) {
+            let _ = mend(&kept, bytes);
+        }
+    }
+    if let Ok(kept) = Kept::decode(bytes) {
+        let _ = kept.flaw(&place);
+        let _ = kept.flaw(&Place {
+            height: 1,
+            before: Some(&kept),
+        });
+        let _ = mend(&kept, bytes);
+    }
+}
+
 /// The record of settled events is written again as it was; in front of it stands its length, behind it are their bodies.
 pub fn run(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk() else {
@@ -193,7 +220,10 @@ pub fn run(bytes: &[u8]) {
 pub fn receipt(bytes: &[u8]) {
     if let Ok(receipt) = Receipt::read(bytes) {
         assert_eq!(receipt.text().as_bytes(), bytes);
+        assert_eq!(Receipt::parse(&receipt.text()).as_ref(), Ok(&receipt));
     }
+    let promise = Promise::of(Suite::Sha256, [0; 32], bytes, Standing::Settled, i64::MAX >> 11);
+    assert!(promise.is_err() || Event::decode(bytes).is_ok());
     let key = VerifierKey::parse(RECEIPTS_KEY).expect("a key");
     let policy = Policy::of_receipts(vec![key]).expect("a policy");
     if let Ok(held) = check_receipt(bytes, &policy) {

@@ -80,8 +80,11 @@ fuzzed!(
     key,
     leaf,
     log_file,
+    part,
     proof,
+    receipt,
     request,
+    run,
 );
 
 #[test]

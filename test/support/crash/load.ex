@@ -24,8 +24,17 @@ defmodule EventSeal.Crash.Load do
     FaultyFiles.new()
     kill = fn _operation -> System.cmd("kill", ["-9", System.pid()]) end
     FaultyFiles.arm(%{passes: passes, moment: moment, act: {:halt, kill}})
-    %{plan | store: {module, [files: FaultyFiles] ++ opts}}
+    %{plan | store: {module, [files: FaultyFiles] ++ opts}} |> apart()
   end
+
+  defp apart(%{more: [_ | _] = more} = plan) do
+    %{
+      plan
+      | more: Keyword.update!(more, :verification, fn {module, opts} -> {module, [files: FaultyFiles] ++ opts} end)
+    }
+  end
+
+  defp apart(plan), do: plan
 
   @doc "Says `ready` once each worker has had its first acknowledgement."
   def run_workers(plan) do
@@ -39,11 +48,10 @@ defmodule EventSeal.Crash.Load do
   def start(plan) do
     {:ok, _} = Application.ensure_all_started(:event_seal)
 
+    opts = [name: @name, store: plan.store, pool_window: plan.window]
+
     EventSeal.start_link(
-      name: @name,
-      store: plan.store,
-      pool_window: plan.window,
-      block: [max_events: 16, max_bytes: 1_000_000, max_age: 50]
+      opts ++ [block: [max_events: 16, max_bytes: 1_000_000, max_age: 50]] ++ Map.get(plan, :more, [])
     )
   end
 

@@ -1,0 +1,59 @@
+defmodule EventSeal.Crash.Vm do
+  @moduledoc false
+  # The VM that is killed: `EventSeal.Crash.Load` runs in it, by a plan in a file.
+
+  import ExUnit.Assertions, only: [flunk: 1]
+
+  @doc "Runs the plan in a VM that kills itself at an operation on its files."
+  def kill_itself(plan, path) do
+    File.write!(path, :erlang.term_to_binary(plan))
+    path |> launch() |> await_exit()
+  end
+
+  @doc "Runs the plan in a VM and kills it under load, or `while_opening`, when the store may still be opened."
+  def kill_under_load(plan, path, while_opening) do
+    File.write!(path, :erlang.term_to_binary(plan))
+    port = launch(path)
+    pid = await_line(port, ~r/^boot (\d+)$/)
+    unless while_opening, do: await_line(port, ~r/^(ready)$/)
+    Process.sleep(:rand.uniform(400))
+    {_, 0} = System.cmd("kill", ["-9", pid])
+    await_exit(port)
+  end
+
+  defp launch(path) do
+    paths = Enum.flat_map([:event_seal], &["-pa", &1 |> :code.lib_dir() |> Path.join("ebin")])
+    args = paths ++ ["-e", "EventSeal.Crash.Load.main(#{inspect(path)})"]
+
+    Port.open({:spawn_executable, System.find_executable("elixir")}, [
+      :binary,
+      :exit_status,
+      :stderr_to_stdout,
+      line: 4096,
+      args: args
+    ])
+  end
+
+  defp await_line(port, pattern) do
+    receive do
+      {^port, {:data, {_, line}}} ->
+        case Regex.run(pattern, line) do
+          [_, found] -> found
+          nil -> await_line(port, pattern)
+        end
+
+      {^port, {:exit_status, status}} ->
+        flunk("the VM ended by itself (#{status}) before it said #{inspect(pattern)}")
+    after
+      120_000 -> flunk("the VM never said #{inspect(pattern)}")
+    end
+  end
+
+  defp await_exit(port) do
+    receive do
+      {^port, {:exit_status, 137}} -> :ok
+      {^port, {:exit_status, status}} -> flunk("the VM ended by itself, with #{status}")
+      {^port, {:data, {_, _line}}} -> await_exit(port)
+    end
+  end
+end
