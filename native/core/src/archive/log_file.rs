@@ -189,8 +189,11 @@ impl Found<'_> {
     }
 }
 
-/// The item that begins here, and what stands behind it; none if it is not here as a whole.
-fn item(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+/// An item, and what stands behind it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// The item that begins here; none if it is not here as a whole.
+fn item(bytes: &[u8]) -> Result<Option<Split<'_>>, &'static str> {
     let Some((length, rest)) = bytes.split_first_chunk() else {
         return Ok(None);
     };

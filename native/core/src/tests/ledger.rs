@@ -372,7 +372,7 @@ fn a_flow_that_ends_with_the_block_that_was_logged_is_passed_over() {
             ended,
             "{size} {block:?}"
         );
-        assert_eq!(ledger.pass_ended(&[7; 32], size, block), false);
+        assert!(!ledger.pass_ended(&[7; 32], size, block));
         // The tail's leaf of the same end is passed over too, if the size reaches it.
         assert_eq!(ledger.unmet().is_empty(), ended && size == 3);
     }
