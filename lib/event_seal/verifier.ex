@@ -209,9 +209,9 @@ defmodule EventSeal.Verifier do
          {:ok, first} <- newer_from(run, head, fixed, {fixed, n} == {head.fixed, last}) do
       unseen = min(first - 1, last)
       :ok = Ledger.pass(run.ledger, head.genesis, first)
-      run = put_in(run.verdict.unseen, run.verdict.unseen + unseen)
+      passed = put_in(run.verdict.unseen, run.verdict.unseen + unseen)
       known = Map.put(known(head, nil), :alone, first > 1)
-      if unseen == last, do: {:ok, run}, else: gather(run, head, first..last, known)
+      if unseen == last, do: {:ok, passed}, else: or_damaged(gather(passed, head, first..last, known), run, flow)
     else
       _all -> whole(run, flow)
     end
@@ -232,8 +232,10 @@ defmodule EventSeal.Verifier do
     add(run, %{flow: flow, pieces: [], fixed: last, last: last, closed: true}, Enum.map(blocks, &piece(&1.at)))
   end
 
-  defp whole(run, flow) do
-    with {:error, %Error{reason: reason}} when reason in @unreadable <- read(run, flow), do: damaged(run, flow)
+  defp whole(run, flow), do: or_damaged(read(run, flow), run, flow)
+
+  defp or_damaged(outcome, run, flow) do
+    with {:error, %Error{reason: reason}} when reason in @unreadable <- outcome, do: damaged(run, flow)
   end
 
   defp read(run, flow) do

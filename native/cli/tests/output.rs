@@ -39,7 +39,7 @@ fn the_json_has_the_keys_that_are_promised() {
     );
     for file in json["files"].as_array().unwrap() {
         let expected =
-            "error faults file flow kind microseconds part refusal signature signed status verdict";
+            "error faults file flow kind log microseconds part refusal signature signed status verdict";
         assert_eq!(keys(file).join(" "), expected);
         assert_eq!(file["verdict"].is_null(), !file["error"].is_null());
         // A file without a signature says so wherever it says that it was verified.
