@@ -123,6 +123,21 @@ defmodule EventSeal.ReceiptTest do
         assert Enum.map(receipts, & &1.commitment) == Enum.map(again, & &1.commitment)
       end
 
+      test "without a pool every promise is of a settled event, and is kept", context do
+        %{name: name} = start(context, pool_window: 0)
+        items = for n <- 1..9, do: {"p/1", vital(n)}
+        {:ok, receipts} = EventSeal.append_many(name, items ++ [{"p/1", vital(10), euid: <<10::128>>}])
+        {:ok, _} = EventSeal.close(name, "p/1")
+        {:ok, _} = EventSeal.checkpoint(name)
+
+        for {receipt, n} <- Enum.with_index(receipts, 1) do
+          assert %{standing: :settled, deadline: deadline} = holds(context, receipt)
+          assert deadline == receipt.recorded_at + @within
+          {:ok, proof} = EventSeal.prove(name, "p/1", n)
+          assert {:ok, :kept} = kept(context, receipt, proof)
+        end
+      end
+
       test "what a proof says of a promise: kept, and amended where that was open", context do
         %{name: name} = start(context)
         {:ok, first} = EventSeal.append(name, "p/1", vital(1))
