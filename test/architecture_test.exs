@@ -12,7 +12,7 @@ defmodule EventSeal.ArchitectureTest do
         [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault, EventSeal.Receipt] ++
           [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange]
     ],
-    [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
+    [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock], postgres: [EventSeal.Postgres]],
     [store: [EventSeal.Store]],
     [instance: [EventSeal.Instance], options: [EventSeal.Options]],
     [segments: [EventSeal.Segments], checkpoints: [EventSeal.Checkpoint]],

@@ -37,16 +37,8 @@ defmodule EventSeal.Postgres.Connection do
     {:noreply, state}
   end
 
-  def handle_cast({:ask, {caller, _tag} = from, job, until}, state) do
-    {bytes, session} = Session.ask(state.session, job)
-    timer = Process.send_after(self(), :late, max(until - now(), 0))
-    state = %{state | session: session, job: %{from: from, monitor: Process.monitor(caller), timer: timer, late: false}}
-
-    case Socket.send(state.socket, bytes) do
-      :ok -> {:noreply, state}
-      {:error, reason} -> {:noreply, drop(state, Session.lost(session, Socket.reason(reason)))}
-    end
-  end
+  def handle_cast({:ask, from, job, until}, state),
+    do: {:noreply, shielded(fn -> ask_server(state, from, job, until) end)}
 
   @impl true
   def handle_info(:connect, %{socket: nil} = state), do: {:noreply, connect(state)}
@@ -60,7 +52,7 @@ defmodule EventSeal.Postgres.Connection do
 
   def handle_info(message, %{socket: socket} = state) when socket != nil do
     case Socket.read(socket, message) do
-      {:data, data} -> {:noreply, read(state, data)}
+      {:data, data} -> {:noreply, shielded(fn -> read(state, data) end)}
       {:closed, reason} -> {:noreply, drop(state, Session.lost(state.session, Socket.reason(reason)))}
       :other -> {:noreply, state}
     end
@@ -87,6 +79,17 @@ defmodule EventSeal.Postgres.Connection do
       {key, _} when key in [:message, :state] -> {key, :not_shown}
       other -> other
     end)
+  end
+
+  defp ask_server(state, {caller, _tag} = from, job, until) do
+    {bytes, session} = Session.ask(state.session, job)
+    timer = Process.send_after(self(), :late, max(until - now(), 0))
+    state = %{state | session: session, job: %{from: from, monitor: Process.monitor(caller), timer: timer, late: false}}
+
+    case Socket.send(state.socket, bytes) do
+      :ok -> state
+      {:error, reason} -> drop(state, Session.lost(session, Socket.reason(reason)))
+    end
   end
 
   defp connect(%{settings: settings} = state) do
@@ -117,11 +120,16 @@ defmodule EventSeal.Postgres.Connection do
         answer(Handshake.step(handshake, message), socket, rest, until)
 
       {:more, _bytes} ->
-        with({:ok, data} <- Socket.recv(socket, until), do: greet(socket, handshake, buffer <> data, until))
+        with({:ok, data} <- more(socket, until), do: greet(socket, handshake, buffer <> data, until))
 
       :nonsense ->
         {:error, Error.new("08P01", "the server does not speak PostgreSQL's protocol")}
     end
+  end
+
+  # Whoever never stops talking is late, too.
+  defp more(socket, until) do
+    if now() < until, do: Socket.recv(socket, until), else: {:error, Error.new("08001", "greeting: timeout")}
   end
 
   defp answer({:next, bytes, handshake}, socket, rest, until) do
@@ -247,6 +255,18 @@ defmodule EventSeal.Postgres.Connection do
       Socket.close(socket)
     end
   end
+
+  # A stack trace names a failed call's arguments, and those hold what was asked and answered.
+  defp shielded(fun) do
+    fun.()
+  catch
+    kind, _reason -> exit({:connection_failed, kind, Enum.map(__STACKTRACE__, &without_arguments/1)})
+  end
+
+  defp without_arguments({module, name, arguments, place}) when is_list(arguments),
+    do: {module, name, length(arguments), place}
+
+  defp without_arguments(item), do: item
 
   defp now, do: System.monotonic_time(:millisecond)
 end

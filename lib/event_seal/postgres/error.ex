@@ -7,7 +7,7 @@ defmodule EventSeal.Postgres.Error do
     * `08001` - no connection could be had; nothing was asked
     * `08007` - the connection was lost, or its answer given up, after the question was sent: a change may have been made or not
     * `08P01` - the server does not speak the protocol as it is written
-    * `28000` - it asks for another proof of who we are than SCRAM-SHA-256
+    * `28000` - it asks for another proof of who we are than SCRAM-SHA-256, or does not prove by TLS who it is
     * `28P01` - a wrong password, or a server that does not know it
     * `57014` - it took too long and was given up; nothing was changed
 

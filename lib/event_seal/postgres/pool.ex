@@ -6,8 +6,8 @@ defmodule EventSeal.Postgres.Pool do
   use GenServer
   alias EventSeal.Postgres.{Connection, Error, Session}
 
-  # Waiting does not help where we are not let in, or where there is no such database.
-  @hopeless ["28", "3D", "0A"]
+  # Waiting does not help where we are not let in, where there is no such database, or where somebody else answers.
+  @hopeless ["28000", "28P01", "3D000", "08P01"]
 
   defstruct free: [], busy: %{}, waiting: :queue.new(), known: MapSet.new(), last: nil
 
@@ -105,8 +105,8 @@ defmodule EventSeal.Postgres.Pool do
     end
   end
 
-  defp hopeless?(%{last: %Error{code: <<class::binary-2, _::binary>>}} = state),
-    do: class in @hopeless and state.free == [] and state.busy == %{}
+  defp hopeless?(%{last: %Error{code: code}} = state),
+    do: code in @hopeless and state.free == [] and state.busy == %{}
 
   defp hopeless?(_state), do: false
 

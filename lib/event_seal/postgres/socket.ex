@@ -7,6 +7,10 @@ defmodule EventSeal.Postgres.Socket do
 
   @options [:binary, active: false, packet: :raw, nodelay: true, keepalive: true, buffer: 65_536]
 
+  # What TLS says of a certificate that does not prove whom we speak to.
+  @unproven [:unknown_ca, :bad_certificate, :certificate_expired, :certificate_unknown, :handshake_failure] ++
+              [:unsupported_certificate, :certificate_revoked]
+
   @type t :: {:gen_tcp, :gen_tcp.socket()} | {:ssl, :ssl.sslsocket()}
 
   @doc "Connects, under TLS if the settings say so. `until` is a moment of the monotonic clock, in ms."
@@ -65,12 +69,16 @@ defmodule EventSeal.Postgres.Socket do
          {:ok, ssl} <- :ssl.connect(tcp, options, left(until)) do
       {:ok, {:ssl, ssl}}
     else
-      {:ok, "N"} -> {:error, Error.new("08001", "the server offers no TLS")}
+      {:ok, "N"} -> {:error, Error.new("28000", "the server offers no TLS")}
       {:ok, _other} -> {:error, Error.new("08P01", "the server does not speak PostgreSQL's protocol")}
       {:error, %Error{}} = error -> error
+      {:error, {:tls_alert, {alert, _text}}} when alert in @unproven -> unproven("TLS: #{alert}")
       {:error, reason} -> failed("TLS", reason)
     end
   end
+
+  # It will not be another one the next time.
+  defp unproven(text), do: {:error, Error.new("28000", text)}
 
   defp tls(mode, files, host) do
     with {:ok, trusted} <- trusted(mode, files["sslrootcert"]) do
@@ -85,7 +93,7 @@ defmodule EventSeal.Postgres.Socket do
     {:ok, [verify: :verify_peer, cacerts: :public_key.cacerts_get()]}
   rescue
     _none in [ErlangError, MatchError, FunctionClauseError] ->
-      {:error, Error.new("08001", "this system has no root certificates; name some by sslrootcert")}
+      unproven("this system has no root certificates; name some by sslrootcert")
   end
 
   defp trusted(_mode, file) do
@@ -94,7 +102,7 @@ defmodule EventSeal.Postgres.Socket do
         {:ok, [verify: :verify_peer, cacerts: for({:Certificate, der, _} <- :public_key.pem_decode(pem), do: der)]}
 
       {:error, reason} ->
-        failed("sslrootcert", reason)
+        unproven("sslrootcert: #{reason}")
     end
   end
 
