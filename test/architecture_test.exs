@@ -19,7 +19,7 @@ defmodule EventSeal.ArchitectureTest do
     [signing: [EventSeal.Signer], tree: [EventSeal.Log.Tree]],
     [proving: [EventSeal.Proof]],
     [archiving: [EventSeal.Archive]],
-    [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
+    [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory], database: [EventSeal.Store.Postgres]],
     [
       writing: [EventSeal.Writer, EventSeal.Batch, EventSeal.Flow],
       reading: [EventSeal.Reader],

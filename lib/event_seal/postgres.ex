@@ -18,6 +18,7 @@ defmodule EventSeal.Postgres do
       which verifies nothing; `disable`), `sslrootcert`, `sslcert`, `sslkey`, `application_name`, `options`
     * `:password` - a function of no argument that returns it, or `{:env, name}`; `PGPASSWORD`, if that is set, unless given.
       It must not stand in the URL: child specifications are shown in reports of crashes
+    * `:parameters` - the server's settings for these sessions, `[search_path: "ward"]`
     * `:pool` - how many connections (default 5)
     * `:timeout` - how long a call waits for a connection and for its answer, in ms (default 15000)
     * `:connect_timeout` - how long one attempt to connect may take, in ms (default 5000)

@@ -3,6 +3,9 @@ defmodule EventSeal.PostgresServer do
   # A PostgreSQL server of the tests' own: a private data folder, a free port on loopback, and its end with the VM's, or when
   # it is stopped. PostgreSQL does not run as root; there another user runs it.
 
+  alias EventSeal.Postgres
+  alias EventSeal.Store.Postgres.Migration
+
   @enforce_keys [:dir, :port, :password]
   defstruct [:dir, :port, :password, :process, :settings]
 
@@ -105,8 +108,40 @@ defmodule EventSeal.PostgresServer do
   @doc "A client of it, under the test's supervisor; its name."
   def client!(server, parameters \\ [sslmode: "disable"], opts \\ []) do
     name = :"client_#{System.unique_integer([:positive])}"
-    ExUnit.Callbacks.start_supervised!({EventSeal.Postgres, {name, options(server, parameters, opts)}})
+    ExUnit.Callbacks.start_supervised!({Postgres, {name, options(server, parameters, opts)}})
     name
+  end
+
+  @doc "A new store's tables in a schema of their own; options of a store that writes there with a writer's rights alone."
+  def store!(server, opts \\ []) do
+    schema = "ward_#{System.unique_integer([:positive])}"
+
+    # What belongs to the whole cluster is changed by one at a time.
+    :global.trans({{__MODULE__, server.port}, self()}, fn ->
+      as_owner!(server, fn owner ->
+        {:ok, [1]} = Migration.run(owner, schema)
+        login = "writer_#{schema}"
+        :ok = Postgres.script(owner, "CREATE ROLE #{login} LOGIN PASSWORD 'writes' IN ROLE event_seal_writer")
+      end)
+    end)
+
+    options(
+      server,
+      [sslmode: "disable", schema: schema],
+      [user: "writer_#{schema}", password: "writes", pool: 4] ++ opts
+    )
+  end
+
+  @doc "What a function does with a client that may do everything."
+  def as_owner!(server, fun) do
+    name = :"owner_#{System.unique_integer([:positive])}"
+
+    {:ok, supervisor} =
+      Supervisor.start_link([{Postgres, {name, options(server) ++ [pool: 1]}}], strategy: :one_for_one)
+
+    result = fun.(name)
+    Supervisor.stop(supervisor)
+    result
   end
 
   @doc "Waits until something is so."

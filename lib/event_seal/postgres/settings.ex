@@ -36,13 +36,23 @@ defmodule EventSeal.Postgres.Settings do
     if match?({_, _}, user(uri)),
       do: raise(ArgumentError, "a password stands in the :url; give it by the option :password")
 
+    {parameters, opts} = Keyword.pop(opts, :parameters, [])
     opts = Keyword.merge(@defaults, opts)
 
     for {key, value} <- opts,
         not valid?(key, value),
         do: raise(ArgumentError, "option #{inspect(key)} is unknown or wrong")
 
-    struct!(settings(uri, password(password)), opts)
+    settings = struct!(settings(uri, password(password)), opts)
+    %{settings | parameters: settings.parameters ++ for({key, value} <- parameters, do: {"#{key}", "#{value}"})}
+  end
+
+  @doc "Takes a parameter out of a URL: its value (nil if it is not there), and the rest."
+  @spec take_parameter(String.t(), String.t()) :: {String.t() | nil, String.t()}
+  def take_parameter(url, name) do
+    uri = parse(url)
+    {value, query} = Map.pop(URI.decode_query(uri.query || ""), name)
+    {value, URI.to_string(%{uri | query: if(query != %{}, do: URI.encode_query(query))})}
   end
 
   @doc "A URL without the password that stands in it, and that as a function; nil if there is none."
