@@ -115,12 +115,12 @@ defmodule EventSeal.Store.Postgres.Reader do
     end
   end
 
-  defp sealed([genesis | [nil | _]], flow, _events), do: {%Head{flow: flow, genesis: genesis}, -1}
+  defp sealed([genesis | [nil | _]], flow, _events), do: {%Head{flow: flow, genesis: :binary.copy(genesis)}, -1}
 
   defp sealed([genesis, height, first, count, closes, next_seq, when_top, front], flow, events) do
     {%Head{
        flow: flow,
-       genesis: genesis,
+       genesis: :binary.copy(genesis),
        height: height + 1,
        fixed: first + count - 1,
        closed: closes,
@@ -134,7 +134,10 @@ defmodule EventSeal.Store.Postgres.Reader do
   # The journal's rows in order: the last of an entry counts, and its last data.
   defp entries({head, _first}, journal) do
     {entries, next_seq} = Enum.reduce(journal, {%{}, head.next_seq}, &change/2)
-    entries = for {seq, {stage, meta, data}} <- Enum.sort(entries), do: {seq, stage, meta, data}
+    # Copied, so that one of them does not keep all that was read in memory.
+    entries =
+      for {seq, {stage, meta, data}} <- Enum.sort(entries), do: {seq, stage, :binary.copy(meta), :binary.copy(data)}
+
     %{head | entries: entries, next_seq: next_seq}
   end
 
@@ -243,7 +246,7 @@ defmodule EventSeal.Store.Postgres.Reader do
 
     with {:ok, [rows]} <- Client.read(client, [{sql, [int8: from, int8: from + count]}]) do
       if Enum.map(rows, &hd/1) == Enum.take(from..(from + count - 1)//1, length(rows)),
-        do: {:ok, for([_index, item] <- rows, do: item)},
+        do: {:ok, for([_index, item] <- rows, do: :binary.copy(item))},
         else: {:error, Error.new(:corrupt, detail: "the log has a gap")}
     end
   end
