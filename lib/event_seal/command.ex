@@ -2,17 +2,21 @@ defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
   `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove`,
-  `mix event_seal.report` and `mix event_seal.doctor`, for where there is no Mix: in a release, through `eval`.
+  `mix event_seal.report`, `mix event_seal.doctor` and `mix event_seal.setup`, for where there is no Mix: in a release,
+  through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
   Each takes the task's arguments, prints its report and returns the exit status: 0 all went well (all verified), 1 faults
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
+
+  Where a folder is named by `--dir DIR [--archive DIR]`, a database can be by `--store postgres://USER@HOST/DATABASE`
+  (`EventSeal.Store.Postgres`); its password is best given by `PGPASSWORD`. The doctor alone takes only folders.
   """
 
   alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
   alias EventSeal.{Signer, Store, Verdict, Verifier}
-  alias EventSeal.Command.{Examination, Report}
+  alias EventSeal.Command.{Examination, Place, Report}
 
   @type status :: 0 | 1 | 2
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
@@ -31,8 +35,8 @@ defmodule EventSeal.Command do
         %{dir: _} = opts, [_ | _] = files ->
           with {:ok, suite} <- suite(Map.get(opts, :suite, "sha256")), {:ok, kinds} <- kinds(files) do
             if kinds == [],
-              do: import(disk(opts), files, suite, Map.get(opts, :skip_bad, false)),
-              else: restore(disk(opts), kinds)
+              do: import(Place.of(opts), files, suite, Map.get(opts, :skip_bad, false)),
+              else: restore(Place.of(opts), kinds)
           end
 
         _opts, _files ->
@@ -50,7 +54,7 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, out: :string, format: :string],
       fn
         %{dir: _, out: out} = opts, [] ->
-          with {:ok, format} <- format(Map.get(opts, :format, "interchange")), do: export(disk(opts), out, format)
+          with {:ok, format} <- format(Map.get(opts, :format, "interchange")), do: export(Place.of(opts), out, format)
 
         _opts, _files ->
           :usage
@@ -62,7 +66,7 @@ defmodule EventSeal.Command do
   @spec head([String.t()]) :: status
   def head(args) do
     run("head --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
-      %{dir: _, out: out} = opts, [] -> head(disk(opts), out)
+      %{dir: _, out: out} = opts, [] -> head(Place.of(opts), out)
       _opts, _files -> :usage
     end)
   end
@@ -89,7 +93,7 @@ defmodule EventSeal.Command do
 
   defp verify(%{dir: _, file: [], key: keys} = opts, [], rate) when is_map_key(opts, :checkpoint) == (keys != []) do
     known = for {name, value} <- opts, name in [:head, :checkpoint] or (name == :key and keys != []), do: {name, value}
-    verify_dir(disk(opts), known ++ rate)
+    verify_dir(Place.of(opts), known ++ rate)
   end
 
   defp verify(%{file: [_ | _] = files, key: []} = opts, more, rate) when map_size(opts) == 2,
@@ -132,7 +136,7 @@ defmodule EventSeal.Command do
   def checkpoint(args) do
     run("checkpoint --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
       %{dir: _, out: out} = opts, [] ->
-        with_reader(disk(opts), fn store ->
+        with_reader(Place.of(opts), fn store ->
           with {:ok, checkpoint} <- signed(store), :ok <- write(out, checkpoint.note) do
             Report.checkpoint(checkpoint, out)
             0
@@ -152,8 +156,11 @@ defmodule EventSeal.Command do
       args,
       [dir: :string, archive: :string, flow: :string, n: :integer, disclose: :boolean, out: :string],
       fn
-        %{dir: _, flow: flow, n: n, out: out} = opts, [] -> prove(disk(opts), flow, n, opts[:disclose] || false, out)
-        _opts, _files -> :usage
+        %{dir: _, flow: flow, n: n, out: out} = opts, [] ->
+          prove(Place.of(opts), flow, n, opts[:disclose] || false, out)
+
+        _opts, _files ->
+          :usage
       end
     )
   end
@@ -167,7 +174,7 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, out: :string],
       fn
         %{bodies: _} = opts, [] when not is_map_key(opts, :flow) -> :usage
-        %{dir: _, out: _} = opts, [] -> page(disk(opts), opts)
+        %{dir: _, out: _} = opts, [] -> page(Place.of(opts), opts)
         _opts, _files -> :usage
       end
     )
@@ -177,18 +184,41 @@ defmodule EventSeal.Command do
   @spec doctor([String.t()]) :: status
   def doctor(args) do
     run("doctor --dir DIR [--archive DIR] [--out NEW]", args, [dir: :string, archive: :string, out: :string], fn
-      %{dir: _} = opts, [] -> doctor(disk(opts), opts[:out])
+      %{dir: _} = opts, [] -> doctor(Place.of(opts), opts[:out])
       _opts, _files -> :usage
     end)
   end
 
+  @doc "`--store URL [--print]`: makes a store's tables in PostgreSQL, or prints how; see `EventSeal.Store.Postgres`."
+  @spec setup([String.t()]) :: status
+  def setup(args) do
+    run("setup --store postgres://… [--print]", args, [dir: :string, print: :boolean], fn
+      %{dir: _, password: _} = opts, [] -> setup(Place.of(opts), opts[:print] || false)
+      _opts, _files -> :usage
+    end)
+  end
+
+  defp setup(place, print) do
+    with {:ok, {_postgres, opts}} <- Place.adapter(place) do
+      if print, do: Report.sql(Store.Postgres.sql(opts)), else: set_up(opts)
+    end
+  end
+
+  defp set_up(opts) do
+    with {:ok, versions} <- Store.Postgres.setup(opts) do
+      Report.setup(versions, opts[:url])
+      0
+    end
+  end
+
   defp run(usage, args, switches, fun) do
-    with {:ok, opts, rest} <- parse(args, switches),
+    with {:ok, opts, rest} <- parse(args, Place.switches(switches)),
+         {:ok, opts} <- Place.named(opts),
          {:ok, _started} <- Application.ensure_all_started(:event_seal),
          status when is_integer(status) <- fun.(opts, rest) do
       status
     else
-      :usage -> could_not("usage: event_seal." <> usage)
+      :usage -> could_not("usage: event_seal." <> Place.usage(usage))
       {:error, error} -> could_not(Report.error(error))
     end
   end
@@ -207,19 +237,17 @@ defmodule EventSeal.Command do
     with :error <- Map.fetch(@suites, name), do: :usage
   end
 
-  # The options of the store that the switches name.
-  defp disk(opts), do: for({key, value} <- opts, key in [:dir, :archive], do: {key, value})
-
   defp import(disk, files, suite, skip_bad) do
     name = __MODULE__.Import
-    child = {EventSeal, name: name, store: {Store.Disk, disk}, suite: suite, pool_window: 0}
 
-    with_child(child, fn ->
-      with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
-        Report.import(report, disk[:dir])
-        if report.kept, do: 0, else: 1
-      end
-    end)
+    with {:ok, adapter} <- Place.adapter(disk) do
+      with_child({EventSeal, name: name, store: adapter, suite: suite, pool_window: 0}, fn ->
+        with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
+          Report.import(report, disk[:dir])
+          if report.kept, do: 0, else: 1
+        end
+      end)
+    end
   end
 
   # Empty where events are to be imported anew. Files of both sorts do not go together.
@@ -359,7 +387,9 @@ defmodule EventSeal.Command do
 
   defp with_store(disk, mode, fun) do
     name = if mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader
-    with_child(Store.Disk.child_spec({name, disk ++ [mode: mode]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
+
+    with {:ok, {module, opts}} <- Place.adapter(disk, mode: mode),
+         do: with_child(module.child_spec({name, opts}), fn -> fun.(Store.handle(module, name)) end)
   end
 
   defp with_child(child, fun) do

@@ -46,6 +46,16 @@ defmodule EventSeal.Command.Report do
   @spec head(non_neg_integer, Path.t()) :: :ok
   def head(count, out), do: puts("Wrote the heads of #{count(count, "flow")} to #{out}. Keep it apart from the store.")
 
+  @spec sql([{pos_integer, String.t()}]) :: 0
+  def sql(migrations) do
+    for {_version, text} <- migrations, do: IO.puts(["BEGIN;\n\n", text, "\nCOMMIT;"])
+    0
+  end
+
+  @spec setup([pos_integer], String.t()) :: :ok
+  def setup([], url), do: puts("The tables in #{url} are of this version already.")
+  def setup(versions, url), do: puts("Brought the tables in #{url} to version #{List.last(versions)}.")
+
   @spec key(String.t(), Path.t()) :: :ok
   def key(key, out) do
     puts("Wrote a secret key to #{out}: keep it, and keep it secret. Whoever verifies needs this one:")

@@ -32,8 +32,9 @@ defmodule EventSeal.Postgres.Connection do
   def handle_continue(:connect, state), do: {:noreply, connect(state)}
 
   @impl true
-  def handle_cast({:ask, from, _job, _until}, %{socket: nil} = state) do
-    GenServer.reply(from, {:error, Error.new("08001", "the connection was lost")})
+  # The pool does not know yet that this connection is cut; nothing was sent.
+  def handle_cast({:ask, from, job, until}, %{socket: nil} = state) do
+    send(state.pool, {:again, from, job, until})
     {:noreply, state}
   end
 

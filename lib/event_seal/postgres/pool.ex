@@ -58,6 +58,13 @@ defmodule EventSeal.Postgres.Pool do
     {:noreply, if(hopeless?(state), do: refuse(state), else: state)}
   end
 
+  def handle_info({:again, from, job, until}, state) do
+    case handle_call({:run, job, until}, from, state) do
+      {:reply, reply, state} -> GenServer.reply(from, reply) && {:noreply, state}
+      noreply -> noreply
+    end
+  end
+
   def handle_info({:late, from}, state) do
     why = if state.last, do: state.last, else: Error.new("08001", "all connections are in use")
     {late, waiting} = state.waiting |> :queue.to_list() |> Enum.split_with(&(elem(&1, 0) == from))

@@ -151,6 +151,25 @@ defmodule EventSeal.Store.Postgres do
     with {:error, error} <- Sweeper.sweep(client(name)), do: {:error, Client.storage(error)}
   end
 
+  @doc "The SQL that makes the tables, `{version, text}`; nothing is done. Options as the store's."
+  @spec sql(keyword) :: [{pos_integer, String.t()}]
+  def sql(opts), do: Migration.sql(validate(opts)[:schema])
+
+  @doc "Makes the tables, or brings them to this version; the versions that were applied. Options as the store's."
+  @spec setup(keyword) :: {:ok, [pos_integer]} | {:error, Error.t()}
+  def setup(opts) do
+    opts = validate(opts)
+    name = Module.concat(__MODULE__, "Setup#{System.unique_integer([:positive])}")
+    # The schema may not be there yet.
+    spec = Postgres.child_spec({name, opts |> Keyword.drop([:parameters | @own]) |> Keyword.put(:pool, 1)})
+
+    with {:ok, supervisor} <- Supervisor.start_link([spec], strategy: :one_for_one) do
+      result = Migration.run(name, opts[:schema])
+      Supervisor.stop(supervisor)
+      with {:error, error} <- result, do: {:error, Client.storage(error)}
+    end
+  end
+
   # The store is there as long as its committer is.
   defp client(name) do
     if Process.whereis(name) == nil, do: exit({:noproc, {__MODULE__, name}})

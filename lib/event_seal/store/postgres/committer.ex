@@ -36,7 +36,7 @@ defmodule EventSeal.Store.Postgres.Committer do
     # Bodies come in messages and lie in the state: they stay out of crash reports, traces and process_info.
     Process.flag(:sensitive, true)
 
-    case Migration.applied(client.module, client.name, schema) do
+    case applied(client, schema, @tries) do
       {:ok, version} ->
         if version == Migration.known(),
           do: {:ok, %__MODULE__{name: name, client: client, holder: :crypto.strong_rand_bytes(16)}},
@@ -49,6 +49,14 @@ defmodule EventSeal.Store.Postgres.Committer do
 
       {:error, error} ->
         {:stop, Client.storage(error)}
+    end
+  end
+
+  # A question may be asked again.
+  defp applied(client, schema, tries) do
+    case Migration.applied(client.module, client.name, schema) do
+      {:error, %{code: "08007"}} when tries > 0 -> applied(client, schema, tries - 1)
+      answer -> answer
     end
   end
 

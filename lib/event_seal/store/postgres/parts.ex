@@ -58,7 +58,7 @@ defmodule EventSeal.Store.Postgres.Parts do
   names their positions.
   """
   @spec join(binary, [event]) :: binary
-  def join(<<_::binary-8, verification::64, total::64, _::binary>> = front, events) do
+  def join(<<magic::binary-8, verification::64, total::64, front::binary>>, events) do
     events = Enum.map(events, &laid_out/1)
     count = length(events)
     frames = for {frame, _hash, _id, _body, _erased} <- events, do: frame
@@ -71,16 +71,14 @@ defmodule EventSeal.Store.Postgres.Parts do
       pad(for({_frame, _hash, id, _body, _erased} <- events, do: id), 32 * count)
     ]
 
-    IO.iodata_to_binary([checked | if(total > verification, do: bodies(events, count), else: [])])
+    bodies = if total > verification, do: bodies(events, count), else: []
+    verification = 24 + IO.iodata_length(checked)
+    IO.iodata_to_binary([magic, <<verification::64, verification + IO.iodata_length(bodies)::64>>, checked | bodies])
   end
 
   defp bodies(events, count) do
     lengths = for {_frame, _hash, _id, body, erased} <- events, do: length_of(body, erased)
-
-    [
-      pad(lengths, 4 * count)
-      | for({_frame, _hash, _id, body, erased} <- events, do: body || zeros((erased || 0) * @unit))
-    ]
+    [pad(lengths, 4 * count) | for({_, _, _, body, erased} <- events, do: body || zeros((erased || 0) * @unit))]
   end
 
   defp length_of(nil, nil), do: <<0::32>>
