@@ -17,14 +17,17 @@ defmodule EventSeal.StorePostgresTest do
 
     @impl true
     def run(name, statements, opts) do
-      with counter when counter != nil <- :persistent_term.get({__MODULE__, name}, nil),
-           do: :counters.add(counter, 1, 1)
+      with counter when counter != nil <- :persistent_term.get({__MODULE__, name}, nil) do
+        :counters.add(counter, 1, 1)
+        if match?([{"SELECT settle" <> _, _}], statements), do: :counters.add(counter, 2, 1)
+      end
 
       EventSeal.Postgres.run(name, statements, opts)
     end
 
-    def count(name), do: :persistent_term.put({__MODULE__, name}, :counters.new(1, []))
+    def count(name), do: :persistent_term.put({__MODULE__, name}, :counters.new(2, []))
     def asked(name), do: :counters.get(:persistent_term.get({__MODULE__, name}), 1)
+    def settled(name), do: :counters.get(:persistent_term.get({__MODULE__, name}), 2)
   end
 
   defp opts(context, opts \\ []), do: PostgresServer.store!(context[:server] || PostgresServer.shared(), opts)
@@ -258,11 +261,18 @@ defmodule EventSeal.StorePostgresTest do
         outcomes =
           for {cut, seq} <- Enum.with_index(cuts, 1) do
             {port, _cut?} = Wire.proxy!(PostgresServer.shared().port, cut)
-            store = start!({Store.Postgres, Keyword.update!(opts, :url, &String.replace(&1, ~r/:\d+\//, ":#{port}/"))})
+            own = Keyword.update!(opts, :url, &String.replace(&1, ~r/:\d+\//, ":#{port}/"))
+            store = start!({Store.Postgres, [client: CountingClient] ++ own})
+            client = Module.concat(store.name, "Client")
+            CountingClient.count(client)
             outcome = Store.commit(store, [put("a", seq, :tail), {:leaf, "#{seq}"}])
             stop!(store)
-            {seq, outcome}
+            {seq, outcome, CountingClient.settled(client)}
           end
+
+        # Some were in doubt, and that was looked up.
+        assert Enum.any?(outcomes, fn {_seq, _outcome, settled} -> settled > 0 end)
+        outcomes = for {seq, outcome, _settled} <- outcomes, do: {seq, outcome}
 
         done = for {seq, :ok} <- outcomes, do: seq
         assert length(done) > length(cuts) / 2

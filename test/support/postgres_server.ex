@@ -67,10 +67,10 @@ defmodule EventSeal.PostgresServer do
 
   @doc "Ends it as a host does (`INT`), at once (`QUIT`), or by `KILL`; returns when it has ended."
   def halt!(server, signal \\ "INT") do
-    pid = os_pid(server)
+    pids = os_pids(server)
+    System.cmd("kill", ["-s", signal, hd(pids)])
     # Its children notice by themselves, a moment later.
-    System.cmd("kill", ["-s", signal, to_string(pid)])
-    wait(fn -> not alive?(pid) end, 600)
+    wait(fn -> not Enum.any?(pids, &alive?/1) end, 600)
     if Port.info(server.process), do: Port.close(server.process)
     File.rm(server.dir <> "/data/postmaster.pid")
     server
@@ -78,12 +78,7 @@ defmodule EventSeal.PostgresServer do
 
   @doc "Pauses the server and all its sessions, or lets them go on."
   def signal_all(server, signal) do
-    pid = os_pid(server)
-    {children, _} = System.cmd("ps", ["-o", "pid=", "--ppid", to_string(pid)])
-
-    for child <- [to_string(pid) | String.split(children)],
-        do: System.cmd("kill", ["-s", signal, child], stderr_to_stdout: true)
-
+    for pid <- os_pids(server), do: System.cmd("kill", ["-s", signal, pid], stderr_to_stdout: true)
     :ok
   end
 
@@ -153,13 +148,16 @@ defmodule EventSeal.PostgresServer do
     end
   end
 
-  def os_pid(server) do
-    server.dir |> Path.join("data/postmaster.pid") |> File.read!() |> String.split("\n") |> hd() |> String.to_integer()
+  # The server's, then its children's.
+  defp os_pids(server) do
+    [pid | _] = server.dir |> Path.join("data/postmaster.pid") |> File.read!() |> String.split("\n")
+    {children, _} = System.cmd("ps", ["-o", "pid=", "--ppid", pid])
+    [pid | String.split(children)]
   end
 
   # One that has ended and that nobody has asked about yet is a zombie.
   defp alive?(pid) do
-    {state, _} = System.cmd("ps", ["-o", "stat=", "-p", to_string(pid)])
+    {state, _} = System.cmd("ps", ["-o", "stat=", "-p", pid])
     String.trim(state) != "" and not String.starts_with?(state, "Z")
   end
 
