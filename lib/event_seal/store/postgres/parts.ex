@@ -58,27 +58,24 @@ defmodule EventSeal.Store.Postgres.Parts do
   names their positions.
   """
   @spec join(binary, [event]) :: binary
-  def join(<<magic::binary-8, verification::64, total::64, front::binary>>, events) do
+  def join(front, events) do
     events = Enum.map(events, &laid_out/1)
-    count = length(events)
-    frames = for {frame, _hash, _id, _body, _erased} <- events, do: frame
-
-    checked = [
-      front,
-      pad(for(frame <- frames, do: div(byte_size(frame), @unit)), count),
-      frames,
-      pad(for({_frame, hash, _id, _body, _erased} <- events, do: hash), 32 * count),
-      pad(for({_frame, _hash, id, _body, _erased} <- events, do: id), 32 * count)
-    ]
-
-    bodies = if total > verification, do: bodies(events, count), else: []
-    verification = 24 + IO.iodata_length(checked)
-    IO.iodata_to_binary([magic, <<verification::64, verification + IO.iodata_length(bodies)::64>>, checked | bodies])
+    units = for {frame, _hash, _id, _body, _erased} <- events, into: "", do: <<div(byte_size(frame), @unit)>>
+    [frames, hashes, ids] = for at <- 0..2, do: Enum.map(events, &elem(&1, at))
+    lengths = for {_frame, _hash, _id, body, erased} <- events, do: length_of(body, erased)
+    bodies = for {_frame, _hash, _id, body, erased} <- events, do: body || zeros((erased || 0) * @unit)
+    pack(front, length(events), [units, frames, hashes, ids, lengths, bodies])
   end
 
-  defp bodies(events, count) do
-    lengths = for {_frame, _hash, _id, body, erased} <- events, do: length_of(body, erased)
-    [pad(lengths, 4 * count) | for({_, _, _, body, erased} <- events, do: body || zeros((erased || 0) * @unit))]
+  @doc "The block of a front and its sections: the frames' lengths, frames, hashes, ids, the bodies' lengths, bodies."
+  @spec pack(binary, non_neg_integer, [iodata | nil]) :: binary
+  def pack(<<magic::binary-8, before::64, total::64, front::binary>>, count, sections) do
+    [units, frames, hashes, ids, lengths, bodies] = Enum.map(sections, &(&1 || ""))
+    checked = [front, pad(units, count), frames, pad(hashes, 32 * count), pad(ids, 32 * count)]
+    # The part with the bodies may have been cut off.
+    bodies = if total > before, do: [pad(lengths, 4 * count), bodies], else: []
+    verification = 24 + IO.iodata_length(checked)
+    IO.iodata_to_binary([magic, <<verification::64, verification + IO.iodata_length(bodies)::64>>, checked | bodies])
   end
 
   defp length_of(nil, nil), do: <<0::32>>

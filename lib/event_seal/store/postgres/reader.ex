@@ -7,11 +7,24 @@ defmodule EventSeal.Store.Postgres.Reader do
   alias EventSeal.Store.Postgres.{Client, Parts}
 
   @last "LEFT JOIN LATERAL (SELECT * FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1) AS b ON true"
-  @event "e.n, e.frame, e.hash, e.id, e.body, e.erased"
   @greatest 9_223_372_036_854_775_807
 
+  # A block's sections, put together by the server. Where its events are not whole, they are read one by one.
+  @columns "p.whole, p.units, p.frames, p.hashes, p.ids, p.lengths, p.bodies"
+  @sections """
+  LEFT JOIN LATERAL (
+    SELECT count(*) = b.count AND coalesce(bool_and(length(frame) % 64 = 0 AND length(frame) BETWEEN 64 AND 16320
+        AND length(hash) = 32 AND length(id) = 32 AND coalesce(length(body) % 64 = 0 AND body <> '', true)), false) AS whole,
+      string_agg(substr(int4send(length(frame) / 64), 4, 1), '') AS units, string_agg(frame, '') AS frames,
+      string_agg(hash, '') AS hashes, string_agg(id, '') AS ids,
+      string_agg(int4send(coalesce(length(body) / 64, erased | (1 << 31), 0)), '') AS lengths,
+      string_agg(coalesce(body, decode(repeat('00', erased * 64), 'hex')), '') AS bodies
+    FROM (SELECT * FROM event WHERE flow = b.flow AND n >= b.first AND n < b.first + b.count ORDER BY n) AS e
+  ) AS p ON true
+  """
+
   @flow """
-  SELECT f.genesis, b.height, b.first, b.count, b.closes, b.next_seq, b.when_top, b.front FROM flow AS f #{@last}
+  SELECT f.genesis, b.height, b.first, b.count, b.closes, b.next_seq, b.when_top FROM flow AS f #{@last}
   WHERE f.id = $1
   """
 
@@ -21,13 +34,14 @@ defmodule EventSeal.Store.Postgres.Reader do
   WHERE f.id = $1 ORDER BY j.turn
   """
 
-  # Of a flow with nothing unsealed these are asked for only where $2 says so.
-  @last_events """
-  SELECT #{@event} FROM flow AS f #{@last}
-  JOIN event AS e ON e.flow = f.number AND e.n >= b.first AND e.n < b.first + b.count
-  WHERE f.id = $1 AND ($2 OR EXISTS (SELECT FROM journal AS j WHERE j.flow = f.number AND j.seq > b.through))
-  ORDER BY e.n
+  # Of a flow with nothing unsealed it is asked for only where $2 says so.
+  @last_block """
+  SELECT b.flow, b.height, b.first, b.count, b.front, #{@columns} FROM flow AS f #{@last} #{@sections}
+  WHERE f.id = $1 AND b.flow IS NOT NULL
+    AND ($2 OR EXISTS (SELECT FROM journal AS j WHERE j.flow = f.number AND j.seq > b.through))
   """
+
+  @events "SELECT n, frame, hash, id, body, erased FROM event WHERE flow = $1 AND n >= $2 AND n < $3"
 
   @spent "SELECT s.euid FROM flow AS f JOIN spent AS s ON s.flow = f.number WHERE f.id = $1 AND s.euid = ANY ($2)"
 
@@ -41,42 +55,23 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   # From the last block that begins at the first position or before it.
   @blocks """
-  SELECT b.height, b.first, b.count, b.front FROM flow AS f JOIN block AS b ON b.flow = f.number
+  SELECT b.flow, b.height, b.first, b.count, b.front, #{@columns}
+  FROM flow AS f JOIN block AS b ON b.flow = f.number #{@sections}
   WHERE f.id = $1 AND b.first <= $3 AND b.first + b.count > $2
     AND b.first >= coalesce((SELECT max(first) FROM block WHERE flow = f.number AND first <= $2), 0)
   ORDER BY b.height
   """
 
-  @block_events """
-  WITH range AS (SELECT f.number, min(b.first) AS first, max(b.first + b.count) AS last
-    FROM flow AS f JOIN block AS b ON b.flow = f.number
-    WHERE f.id = $1 AND b.first <= $3 AND b.first + b.count > $2
-      AND b.first >= coalesce((SELECT max(first) FROM block WHERE flow = f.number AND first <= $2), 0)
-    GROUP BY f.number)
-  SELECT #{@event} FROM range AS r JOIN event AS e ON e.flow = r.number AND e.n >= r.first AND e.n < r.last
-  ORDER BY e.n
-  """
-
   @ids "SELECT id FROM flow WHERE id > $1 OR $1 IS NULL ORDER BY id LIMIT $2"
 
-  # Closed flows of few blocks and events.
+  # Closed flows of few blocks and events, each block with its flow's last height.
   @closed """
-  SELECT f.number, f.id, b.height FROM flow AS f #{@last}
-  WHERE f.id = ANY ($1) AND b.closes AND b.height < 8 AND b.first + b.count <= 2000
-  """
-
-  @closed_blocks """
-  SELECT flow, height, first, count, front FROM block
-  WHERE flow IN (SELECT f.number FROM flow AS f #{@last}
-    WHERE f.id = ANY ($1) AND b.closes AND b.height < 8 AND b.first + b.count <= 2000)
-  ORDER BY flow, height
-  """
-
-  @closed_events """
-  SELECT e.flow, #{@event} FROM event AS e
-  WHERE e.flow IN (SELECT f.number FROM flow AS f #{@last}
-    WHERE f.id = ANY ($1) AND b.closes AND b.height < 8 AND b.first + b.count <= 2000)
-  ORDER BY e.flow, e.n
+  SELECT f.id, l.height, b.flow, b.height, b.first, b.count, b.front, #{@columns}
+  FROM flow AS f JOIN LATERAL
+    (SELECT * FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1) AS l ON l.closes
+  JOIN block AS b ON b.flow = f.number #{@sections}
+  WHERE f.id = ANY ($1) AND l.height < 8 AND l.first + l.count <= 2000
+  ORDER BY f.number, b.height
   """
 
   @log_size "SELECT (SELECT coalesce(max(index) + 1, 0) FROM leaf), (SELECT coalesce(max(index) + 1, 0) FROM checkpoint)"
@@ -105,34 +100,34 @@ defmodule EventSeal.Store.Postgres.Reader do
     own = [text: flow]
     found = [{:text, flow}, {[:bytea], euids}]
     found = if euids == [], do: [], else: [{@spent, found}, {@sealed, found}]
-    statements = [{@flow, own}, {@journal, own}, {@last_events, own ++ [bool: asked != :unsealed]} | found]
+    statements = [{@flow, own}, {@journal, own}, {@last_block, own ++ [bool: asked != :unsealed]} | found]
 
-    with {:ok, [rows, journal, events | found]} <- Client.read(client, statements) do
+    with {:ok, [rows, journal, last | found]} <- Client.read(client, statements),
+         {:ok, last} <- pieces(client, last) do
       case rows do
         [] -> {:error, Error.new(:not_found)}
-        [row] -> {:ok, row |> sealed(flow, events) |> entries(journal) |> found(found)}
+        [row] -> {:ok, row |> sealed(flow, last) |> entries(journal) |> found(found)}
       end
     end
   end
 
-  defp sealed([genesis | [nil | _]], flow, _events), do: {%Head{flow: flow, genesis: :binary.copy(genesis)}, -1}
+  defp sealed([genesis | [nil | _]], flow, _last), do: %Head{flow: flow, genesis: :binary.copy(genesis)}
 
-  defp sealed([genesis, height, first, count, closes, next_seq, when_top, front], flow, events) do
-    {%Head{
-       flow: flow,
-       genesis: :binary.copy(genesis),
-       height: height + 1,
-       fixed: first + count - 1,
-       closed: closes,
-       when_max: when_top,
-       next_seq: next_seq,
-       last_block: if(events != [] or count == 0, do: joined(front, first, count, events)),
-       intact: events == [] or length(events) == count
-     }, first}
+  defp sealed([genesis, height, first, count, closes, next_seq, when_top], flow, last) do
+    %Head{
+      flow: flow,
+      genesis: :binary.copy(genesis),
+      height: height + 1,
+      fixed: first + count - 1,
+      closed: closes,
+      when_max: when_top,
+      next_seq: next_seq,
+      last_block: with([%Piece{at: {:binary, block}}] <- last, do: block, else: (_none -> nil))
+    }
   end
 
   # The journal's rows in order: the last of an entry counts, and its last data.
-  defp entries({head, _first}, journal) do
+  defp entries(head, journal) do
     {entries, next_seq} = Enum.reduce(journal, {%{}, head.next_seq}, &change/2)
     # Copied, so that one of them does not keep all that was read in memory.
     entries =
@@ -172,23 +167,21 @@ defmodule EventSeal.Store.Postgres.Reader do
   def blocks(client, flow, {from, to}) do
     range = [text: flow, int8: from, int8: if(to == :infinity, do: @greatest, else: to)]
 
-    with {:ok, [number, blocks, events]} <-
-           Client.read(client, [{@number, [text: flow]}, {@blocks, range}, {@block_events, range}]) do
-      if number == [], do: {:error, Error.new(:not_found)}, else: {:ok, pieces(blocks, events)}
+    with {:ok, [number, blocks]} <- Client.read(client, [{@number, [text: flow]}, {@blocks, range}]) do
+      if number == [], do: {:error, Error.new(:not_found)}, else: pieces(client, blocks)
     end
   end
 
   # A block that is not there where its neighbours say that it was is lost.
-  defp pieces(blocks, events) do
-    {pieces, _events, _last} =
-      Enum.reduce(blocks, {[], events, nil}, fn [height, first, count, front], {pieces, events, last} ->
-        {own, events} = Enum.split_while(events, fn [n | _] -> n < first + count end)
-        own = Enum.drop_while(own, fn [n | _] -> n < first end)
-        piece = %Piece{height: height, first: first, count: count, at: {:binary, joined(front, first, count, own)}}
-        {[piece | lost(last, piece)] ++ pieces, events, piece}
-      end)
+  defp pieces(client, blocks) do
+    with {:ok, pieces} <- Error.reduce(blocks, [], &piece(client, &1, &2)), do: {:ok, Enum.reverse(pieces)}
+  end
 
-    Enum.reverse(pieces)
+  defp piece(client, [number, height, first, count, front | sections], pieces) do
+    with {:ok, block} <- block(client, number, first, count, front, sections) do
+      piece = %Piece{height: height, first: first, count: count, at: {:binary, block}}
+      {:ok, [piece | lost(List.first(pieces), piece)] ++ pieces}
+    end
   end
 
   defp lost(%Piece{} = last, %Piece{height: height, first: first}) when height > last.height + 1 do
@@ -200,10 +193,16 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   defp lost(_last, _piece), do: []
 
+  defp block(_client, _number, _first, count, front, [true | sections]), do: {:ok, Parts.pack(front, count, sections)}
+
   # An event that is not there leaves its place.
-  defp joined(front, first, count, events) do
-    by_position = Map.new(events, fn [n | event] -> {n, List.to_tuple(event)} end)
-    Parts.join(front, for(n <- first..(first + count - 1)//1, do: Map.get(by_position, n, {nil, nil, nil, nil, nil})))
+  defp block(client, number, first, count, front, _not_whole) do
+    with {:ok, [events]} <- Client.read(client, [{@events, [int8: number, int8: first, int8: first + count]}]) do
+      events = Map.new(events, fn [n | event] -> {n, List.to_tuple(event)} end)
+
+      {:ok,
+       Parts.join(front, for(n <- first..(first + count - 1)//1, do: Map.get(events, n, {nil, nil, nil, nil, nil})))}
+    end
   end
 
   @spec flows(Client.t(), Store.flow() | nil, pos_integer, :ids | :blocks) ::
@@ -217,22 +216,16 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   # Nothing is added to a closed flow, so it need not be of the same moment.
   defp with_blocks(client, ids) do
-    asked = [{[:text], ids}]
-
-    with {:ok, [closed, blocks, events]} <-
-           Client.read(client, [{@closed, asked}, {@closed_blocks, asked}, {@closed_events, asked}]) do
-      blocks = Enum.group_by(blocks, &hd/1, &tl/1)
-      events = Enum.group_by(events, &hd/1, &tl/1)
-
-      closed =
-        for [number, id, last] <- closed,
-            own = blocks[number],
-            length(own) == last + 1,
-            into: %{},
-            do: {id, {own, events[number] || []}}
-
-      {:ok, for(id <- ids, do: {id, with({own, events} <- closed[id], do: pieces(own, events))})}
+    with {:ok, [rows]} <- Client.read(client, [{@closed, [{[:text], ids}]}]),
+         {:ok, closed} <- rows |> Enum.chunk_by(&hd/1) |> Error.reduce(%{}, &closed(client, &1, &2)) do
+      {:ok, for(id <- ids, do: {id, closed[id]})}
     end
+  end
+
+  # One that is not all there is looked at as any other.
+  defp closed(client, [[id, last | _] | _] = rows, closed) do
+    with {:ok, pieces} <- pieces(client, Enum.map(rows, &Enum.drop(&1, 2))),
+         do: {:ok, if(length(pieces) == last + 1, do: Map.put(closed, id, pieces), else: closed)}
   end
 
   @spec log(Client.t(), Store.log_query()) :: {:ok, [binary] | map} | {:error, Error.t()}
