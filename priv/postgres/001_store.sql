@@ -55,24 +55,33 @@ CREATE FUNCTION i64(bytes bytea, at integer) RETURNS bigint LANGUAGE sql IMMUTAB
     | (get_byte(bytes, at + 4)::bigint << 24) | (get_byte(bytes, at + 5)::bigint << 16)
     | (get_byte(bytes, at + 6)::bigint << 8) | get_byte(bytes, at + 7)::bigint;
 
--- UTF-8 whatever the database's settings are, so immutable; ASCII, most of it, takes the short way.
-CREATE FUNCTION utf8(bytes bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT AS $$
-BEGIN
-  RETURN convert_from(bytes, 'UTF8');
-END $$;
-
-CREATE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
-  CASE WHEN position('\'::text IN encode(substr(bytes, at + 3, u16(bytes, at)), 'escape')) = 0
-    THEN encode(substr(bytes, at + 3, u16(bytes, at)), 'escape')
-    ELSE utf8(substr(bytes, at + 3, u16(bytes, at))) END;
-
--- Where in a frame stand the fields behind its kind (offset 67): version, where, who.
+-- Where in a frame its version stands, behind its kind (offset 67); then comes where it happened, then who it was.
 CREATE FUNCTION version_at(frame bytea) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
   69 + u16(frame, 67);
 
-CREATE FUNCTION who_at(frame bytea) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
-  version_at(frame) + CASE get_byte(frame, version_at(frame) + 2)
-    WHEN 0 THEN 3 WHEN 1 THEN 5 + u16(frame, version_at(frame) + 3) ELSE 11 END;
+-- Texts are UTF-8 whatever the database's settings are, so these are immutable. They call nothing of this schema: a restore
+-- runs them without a search path.
+CREATE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN convert_from(substr(bytes, at + 3, (get_byte(bytes, at) << 8) | get_byte(bytes, at + 1)), 'UTF8');
+END $$;
+
+CREATE FUNCTION place(frame bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+  at integer := 71 + ((get_byte(frame, 67) << 8) | get_byte(frame, 68));
+BEGIN
+  IF get_byte(frame, at) <> 1 THEN RETURN NULL; END IF;
+  RETURN convert_from(substr(frame, at + 4, (get_byte(frame, at + 1) << 8) | get_byte(frame, at + 2)), 'UTF8');
+END $$;
+
+CREATE FUNCTION who(frame bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+  at integer := 71 + ((get_byte(frame, 67) << 8) | get_byte(frame, 68));
+BEGIN
+  at := at + CASE get_byte(frame, at)
+    WHEN 0 THEN 1 WHEN 1 THEN 3 + ((get_byte(frame, at + 1) << 8) | get_byte(frame, at + 2)) ELSE 9 END;
+  RETURN nullif(convert_from(substr(frame, at + 3, (get_byte(frame, at) << 8) | get_byte(frame, at + 1)), 'UTF8'), '');
+END $$;
 
 -- One row a flow: its number stands for it in the other tables.
 CREATE SEQUENCE flow_number;
@@ -100,13 +109,12 @@ CREATE TABLE event (
   late boolean NOT NULL GENERATED ALWAYS AS (get_byte(frame, 64) = 1) STORED,
   kind text NOT NULL GENERATED ALWAYS AS (text_at(frame, 67)) STORED,
   version integer NOT NULL GENERATED ALWAYS AS (u16(frame, version_at(frame))) STORED,
-  place text GENERATED ALWAYS AS (CASE get_byte(frame, version_at(frame) + 2)
-    WHEN 1 THEN text_at(frame, version_at(frame) + 3) END) STORED,
+  place text GENERATED ALWAYS AS (place(frame)) STORED,
   latitude_e7 integer GENERATED ALWAYS AS (CASE get_byte(frame, version_at(frame) + 2)
     WHEN 2 THEN i32(frame, version_at(frame) + 3) END) STORED,
   longitude_e7 integer GENERATED ALWAYS AS (CASE get_byte(frame, version_at(frame) + 2)
     WHEN 2 THEN i32(frame, version_at(frame) + 7) END) STORED,
-  who text GENERATED ALWAYS AS (nullif(text_at(frame, who_at(frame)), '')) STORED,
+  who text GENERATED ALWAYS AS (who(frame)) STORED,
   PRIMARY KEY (flow, n)
 );
 
@@ -289,7 +297,7 @@ REVOKE ALL ON SCHEMA event_seal FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA event_seal TO event_seal_writer, event_seal_reader, event_seal_sweeper;
 GRANT SELECT ON ALL TABLES IN SCHEMA event_seal TO event_seal_writer, event_seal_reader;
-GRANT EXECUTE ON FUNCTION u16, i32, i64, utf8, text_at, version_at, who_at TO event_seal_writer, event_seal_reader;
+GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, place, who TO event_seal_writer, event_seal_reader;
 GRANT INSERT ON flow, event, block, journal, spent, leaf, checkpoint, lease, mark TO event_seal_writer;
 GRANT USAGE ON SEQUENCE flow_number TO event_seal_writer;
 GRANT EXECUTE ON FUNCTION begin_commit, take, settle, add_to_log, sweep TO event_seal_writer;

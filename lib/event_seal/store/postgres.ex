@@ -180,8 +180,10 @@ defmodule EventSeal.Store.Postgres do
     opts = Keyword.merge(@defaults, opts)
     {schema, opts} = schema(opts)
 
+    # A flow's events are asked for in order, and lie so.
     parameters =
-      [search_path: "#{schema}, pg_temp"] ++ for(key <- [:statement_timeout, :lock_timeout], do: {key, "#{opts[key]}"})
+      [search_path: "#{schema}, pg_temp", enable_bitmapscan: "off"] ++
+        for(key <- [:statement_timeout, :lock_timeout], do: {key, "#{opts[key]}"})
 
     for {key, value} <- opts,
         not valid?(key, value),
