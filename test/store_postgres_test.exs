@@ -155,6 +155,24 @@ defmodule EventSeal.StorePostgresTest do
     end
   end
 
+  test "a flow of more bytes than should lie in memory is read block by block", context do
+    name = tree!(opts(context), block: [max_bytes: 4_000_000])
+    body = :binary.copy("b", 2_000_000)
+    for n <- 1..20, do: {:ok, _} = EventSeal.append(name, "patient/1", %{when: n, kind: "scan", body: body})
+    {:ok, _} = EventSeal.seal(name, "patient/1")
+    store = handle(name)
+    {:ok, pieces} = Store.blocks(store, "patient/1", {1, :infinity})
+    assert Enum.all?(pieces, &match?({:read, _length, _fun}, &1.at))
+
+    for %{at: {:read, length, _fun}} = piece <- pieces,
+        {:ok, block} = Store.read(piece),
+        do: assert(byte_size(block) == length)
+
+    assert {:ok, [%{at: {:binary, _}}]} = Store.blocks(store, "patient/1", {1, 1})
+    assert {:ok, %{fault_count: 0, events: 20, bodies_verified: 20}} = EventSeal.verify(name)
+    assert Enum.map(EventSeal.stream(name, "patient/1"), & &1.body) == List.duplicate(body, 20)
+  end
+
   describe "what was changed behind it all" do
     # What was done, and where the verification finds it.
     @changes [

@@ -6,11 +6,12 @@ defmodule EventSeal.Store.Postgres.Reader do
   alias EventSeal.Store.{Head, Piece}
   alias EventSeal.Store.Postgres.{Client, Parts}
 
-  @last "LEFT JOIN LATERAL (SELECT * FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1) AS b ON true"
+  @last "LEFT JOIN LATERAL (SELECT *, true AS now FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1) AS b ON true"
   @greatest 9_223_372_036_854_775_807
+  @most_bytes 33_554_432
 
   # A block's sections, put together by the server. Where its events are not whole, they are read one by one.
-  @columns "p.whole, p.units, p.frames, p.hashes, p.ids, p.lengths, p.bodies"
+  @columns "b.flow, b.height, b.first, b.count, b.front, b.now, p.whole, p.units, p.frames, p.hashes, p.ids, p.lengths, p.bodies"
   @sections """
   LEFT JOIN LATERAL (
     SELECT count(*) = b.count AND coalesce(bool_and(length(frame) % 64 = 0 AND length(frame) BETWEEN 64 AND 16320
@@ -19,7 +20,7 @@ defmodule EventSeal.Store.Postgres.Reader do
       string_agg(hash, '') AS hashes, string_agg(id, '') AS ids,
       string_agg(int4send(coalesce(length(body) / 64, erased | (1 << 31), 0)), '') AS lengths,
       string_agg(coalesce(body, decode(repeat('00', erased * 64), 'hex')), '') AS bodies
-    FROM (SELECT * FROM event WHERE flow = b.flow AND n >= b.first AND n < b.first + b.count ORDER BY n) AS e
+    FROM (SELECT * FROM event WHERE flow = b.flow AND n >= b.first AND n < b.first + b.count AND b.now ORDER BY n) AS e
   ) AS p ON true
   """
 
@@ -36,7 +37,7 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   # Of a flow with nothing unsealed it is asked for only where $2 says so.
   @last_block """
-  SELECT b.flow, b.height, b.first, b.count, b.front, #{@columns} FROM flow AS f #{@last} #{@sections}
+  SELECT #{@columns} FROM flow AS f #{@last} #{@sections}
   WHERE f.id = $1 AND b.flow IS NOT NULL
     AND ($2 OR EXISTS (SELECT FROM journal AS j WHERE j.flow = f.number AND j.seq > b.through))
   """
@@ -53,23 +54,27 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   @number "SELECT number FROM flow WHERE id = $1"
 
-  # From the last block that begins at the first position or before it.
+  # From the last block that begins at the first position or before it. So many bytes that they should not all lie in memory
+  # at once are left to be read later.
   @blocks """
-  SELECT b.flow, b.height, b.first, b.count, b.front, #{@columns}
-  FROM flow AS f JOIN block AS b ON b.flow = f.number #{@sections}
-  WHERE f.id = $1 AND b.first <= $3 AND b.first + b.count > $2
-    AND b.first >= coalesce((SELECT max(first) FROM block WHERE flow = f.number AND first <= $2), 0)
+  SELECT #{@columns} FROM (
+    SELECT b.*, sum(i64(b.front, 16)) OVER () <= $4 AS now FROM flow AS f JOIN block AS b ON b.flow = f.number
+    WHERE f.id = $1 AND b.first <= $3 AND b.first + b.count > $2
+      AND b.first >= coalesce((SELECT max(first) FROM block WHERE flow = f.number AND first <= $2), 0)
+  ) AS b #{@sections}
   ORDER BY b.height
   """
+
+  @block "SELECT #{@columns} FROM (SELECT *, true AS now FROM block WHERE flow = $1 AND height = $2) AS b #{@sections}"
 
   @ids "SELECT id FROM flow WHERE id > $1 OR $1 IS NULL ORDER BY id LIMIT $2"
 
   # Closed flows of few blocks and events, each block with its flow's last height.
   @closed """
-  SELECT f.id, l.height, b.flow, b.height, b.first, b.count, b.front, #{@columns}
+  SELECT f.id, l.height, #{@columns}
   FROM flow AS f JOIN LATERAL
     (SELECT * FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1) AS l ON l.closes
-  JOIN block AS b ON b.flow = f.number #{@sections}
+  JOIN (SELECT *, true AS now FROM block) AS b ON b.flow = f.number #{@sections}
   WHERE f.id = ANY ($1) AND l.height < 8 AND l.first + l.count <= 2000
   ORDER BY f.number, b.height
   """
@@ -165,7 +170,7 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   @spec blocks(Client.t(), Store.flow(), Store.positions()) :: {:ok, [Piece.t()]} | {:error, Error.t()}
   def blocks(client, flow, {from, to}) do
-    range = [text: flow, int8: from, int8: if(to == :infinity, do: @greatest, else: to)]
+    range = [text: flow, int8: from, int8: if(to == :infinity, do: @greatest, else: to), int8: @most_bytes]
 
     with {:ok, [number, blocks]} <- Client.read(client, [{@number, [text: flow]}, {@blocks, range}]) do
       if number == [], do: {:error, Error.new(:not_found)}, else: pieces(client, blocks)
@@ -177,10 +182,25 @@ defmodule EventSeal.Store.Postgres.Reader do
     with {:ok, pieces} <- Error.reduce(blocks, [], &piece(client, &1, &2)), do: {:ok, Enum.reverse(pieces)}
   end
 
-  defp piece(client, [number, height, first, count, front | sections], pieces) do
-    with {:ok, block} <- block(client, number, first, count, front, sections) do
-      piece = %Piece{height: height, first: first, count: count, at: {:binary, block}}
+  defp piece(client, [number, height, first, count | _] = row, pieces) do
+    with {:ok, at} <- at(client, number, height, row) do
+      piece = %Piece{height: height, first: first, count: count, at: at}
       {:ok, [piece | lost(List.first(pieces), piece)] ++ pieces}
+    end
+  end
+
+  defp at(client, _number, _height, [_, _, _, _, _, true | _] = row) do
+    with {:ok, block} <- block(client, row), do: {:ok, {:binary, block}}
+  end
+
+  defp at(client, number, height, [_, _, _, _, <<_::binary-16, length::64, _::binary>>, false | _]),
+    do: {:ok, {:read, length, fn -> later(client, number, height) end}}
+
+  defp later(client, number, height) do
+    case Client.read(client, [{@block, [int8: number, int8: height]}]) do
+      {:ok, [[row]]} -> block(client, row)
+      {:ok, [[]]} -> {:error, Error.new(:corrupt, detail: "a block is lost")}
+      {:error, _} = error -> error
     end
   end
 
@@ -193,10 +213,10 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   defp lost(_last, _piece), do: []
 
-  defp block(_client, _number, _first, count, front, [true | sections]), do: {:ok, Parts.pack(front, count, sections)}
+  defp block(_client, [_, _, _, count, front, _now, true | sections]), do: {:ok, Parts.pack(front, count, sections)}
 
   # An event that is not there leaves its place.
-  defp block(client, number, first, count, front, _not_whole) do
+  defp block(client, [number, _height, first, count, front | _not_whole]) do
     with {:ok, [events]} <- Client.read(client, [{@events, [int8: number, int8: first, int8: first + count]}]) do
       events = Map.new(events, fn [n | event] -> {n, List.to_tuple(event)} end)
 
