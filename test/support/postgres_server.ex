@@ -114,7 +114,7 @@ defmodule EventSeal.PostgresServer do
     # What belongs to the whole cluster is changed by one at a time.
     :global.trans({{__MODULE__, server.port}, self()}, fn ->
       as_owner!(server, fn owner ->
-        {:ok, [1]} = Migration.run(owner, schema)
+        {:ok, [1 | _]} = Migration.run(owner, schema)
         login = "writer_#{schema}"
         :ok = Postgres.script(owner, "CREATE ROLE #{login} LOGIN PASSWORD 'writes' IN ROLE event_seal_writer")
       end)

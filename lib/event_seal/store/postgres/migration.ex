@@ -5,13 +5,6 @@ defmodule EventSeal.Store.Postgres.Migration do
   alias EventSeal.Postgres
 
   @schema "event_seal"
-  @folder Path.expand("../../../../priv/postgres", __DIR__)
-  @files @folder |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".sql")) |> Enum.sort()
-  for file <- @files, do: @external_resource(Path.join(@folder, file))
-
-  @texts for file <- @files, do: {file |> Integer.parse() |> elem(0), File.read!(Path.join(@folder, file))}
-  @known @texts |> List.last() |> elem(0)
-
   @doc "The schema where none is named."
   @spec schema :: String.t()
   def schema, do: @schema
@@ -23,12 +16,20 @@ defmodule EventSeal.Store.Postgres.Migration do
 
   @doc "The last version."
   @spec known :: pos_integer
-  def known, do: @known
+  def known, do: files() |> List.last() |> elem(0)
 
   @doc "The SQL that brings a schema from a version to the last."
   @spec sql(String.t(), non_neg_integer) :: [{pos_integer, String.t()}]
   def sql(schema, from \\ 0) do
-    for {version, text} <- @texts, version > from, do: {version, Regex.replace(~r/\bevent_seal\b/, text, schema)}
+    for {version, path} <- files(), version > from do
+      {version, Regex.replace(~r/\bevent_seal\b/, File.read!(path), schema)}
+    end
+  end
+
+  # 001_store.sql is version 1.
+  defp files do
+    paths = :event_seal |> Application.app_dir("priv/postgres/*.sql") |> Path.wildcard() |> Enum.sort()
+    for path <- paths, do: {path |> Path.basename() |> Integer.parse() |> elem(0), path}
   end
 
   @doc "The version that a schema has, 0 if it is not there."
