@@ -139,6 +139,20 @@ defmodule EventSeal.PostgresServer do
     result
   end
 
+  @doc "Runs one of PostgreSQL's own programs as the owner."
+  def tool!(server, name, arguments) do
+    at = ["-h", "127.0.0.1", "-p", to_string(server.port), "-U", @owner]
+    run!(as_owner(["env", "PGPASSWORD=#{server.password}", program(name) | at ++ arguments]))
+  end
+
+  @doc "A place for a copy of it, not begun."
+  def beside(server) do
+    dir = server.dir <> "_copy"
+    File.mkdir_p!(dir)
+    own(dir)
+    %{server | dir: dir, port: free_port(), process: nil}
+  end
+
   @doc "Waits until something is so."
   def wait(fun, left) do
     cond do
