@@ -33,6 +33,7 @@ defmodule EventSeal.ArchitectureTest do
       witnessing: [EventSeal.Witness],
       importing: [EventSeal.Import],
       restoring: [EventSeal.Restore],
+      moving: [EventSeal.Migrate],
       doctor: [EventSeal.Doctor],
       page: [EventSeal.Page]
     ],

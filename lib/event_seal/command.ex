@@ -2,8 +2,8 @@ defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
   `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.prove`,
-  `mix event_seal.report`, `mix event_seal.doctor` and `mix event_seal.setup`, for where there is no Mix: in a release,
-  through `eval`.
+  `mix event_seal.report`, `mix event_seal.doctor`, `mix event_seal.setup` and `mix event_seal.migrate`, for where there is
+  no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
@@ -14,8 +14,8 @@ defmodule EventSeal.Command do
   (`EventSeal.Store.Postgres`); its password is best given by `PGPASSWORD`. The doctor alone takes only folders.
   """
 
-  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Page, Proof, Restore}
-  alias EventSeal.{Signer, Store, Verdict, Verifier}
+  alias EventSeal.{Auditor, Checkpoint, Doctor, Error, Export, Heads, Import, Interchange, Log, Migrate}
+  alias EventSeal.{Page, Proof, Restore, Signer, Store, Verdict, Verifier}
   alias EventSeal.Command.{Examination, Place, Report}
 
   @type status :: 0 | 1 | 2
@@ -186,6 +186,26 @@ defmodule EventSeal.Command do
     run("doctor --dir DIR [--archive DIR] [--out NEW]", args, [dir: :string, archive: :string, out: :string], fn
       %{dir: _} = opts, [] -> doctor(Place.of(opts), opts[:out])
       _opts, _files -> :usage
+    end)
+  end
+
+  @doc "`--from DIR|URL --to DIR|URL`: moves a store to another; see `EventSeal.Migrate`."
+  @spec migrate([String.t()]) :: status
+  def migrate(args) do
+    run("migrate --from DIR|URL --to DIR|URL", args, [from: :string, to: :string], fn
+      %{from: from, to: to}, [] when from != to -> migrate(Place.at(from), Place.at(to))
+      _opts, _files -> :usage
+    end)
+  end
+
+  defp migrate(from, to) do
+    with_store(from, :read, fn old ->
+      with_store(to, :write, fn new ->
+        with {:ok, report} <- Migrate.run(old, new, progress: Report.progress()) do
+          Report.migrate(report, to[:dir])
+          verdict({:ok, report.verdict}, to[:dir])
+        end
+      end)
     end)
   end
 

@@ -26,6 +26,15 @@ defmodule EventSeal.Command.Place do
 
   def named(opts), do: {:ok, opts}
 
+  @doc "The options of the store at a place."
+  @spec at(String.t()) :: keyword
+  def at(place) do
+    case named(%{store: place}) do
+      {:ok, opts} -> of(opts)
+      :usage -> [dir: place]
+    end
+  end
+
   @doc "The options of a store among the switches."
   @spec of(map) :: keyword
   def of(opts), do: for({key, value} <- opts, key in [:dir, :archive, :password], value != nil, do: {key, value})

@@ -60,8 +60,12 @@ defmodule EventSeal.Postgres.Pool do
 
   def handle_info({:again, from, job, until}, state) do
     case handle_call({:run, job, until}, from, state) do
-      {:reply, reply, state} -> GenServer.reply(from, reply) && {:noreply, state}
-      noreply -> noreply
+      {:noreply, _state} = waits ->
+        waits
+
+      {:reply, reply, state} ->
+        GenServer.reply(from, reply)
+        {:noreply, state}
     end
   end
 
