@@ -153,6 +153,18 @@ defmodule EventSeal.Postgres.HostileServerTest do
     assert {:error, %Error{code: "08007"}} = ask(fn socket -> let_in(socket) && all(socket, "") end)
   end
 
+  test "one that lets us in and reads nothing more is given up, however much it is sent" do
+    name = :"hostile_#{System.unique_integer([:positive])}"
+    port = listen!(fn socket -> let_in(socket) && Process.sleep(:infinity) end)
+    opts = [url: "postgres://nurse@127.0.0.1:#{port}/ward?sslmode=disable", pool: 1, timeout: 2_000, cancel_wait: 500]
+
+    capture_log(fn ->
+      start_supervised!({Postgres, {name, opts}})
+      large = {"SELECT $1", [bytea: :binary.copy("x", 100_000_000)]}
+      assert {:error, %Error{code: "08007"}} = Postgres.run(name, [large])
+    end)
+  end
+
   test "one whose rows are not of the types that it told" do
     described = [
       message(?1, ""),

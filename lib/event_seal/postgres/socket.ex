@@ -28,8 +28,11 @@ defmodule EventSeal.Postgres.Socket do
     end
   end
 
-  defp connect(%{host: host, port: port}, until) do
-    case :gen_tcp.connect(address(host, port), port(host, port), options(host), left(until)) do
+  # A server that reads nothing is given up, too.
+  defp connect(%{host: host, port: port, timeout: timeout}, until) do
+    options = [send_timeout: timeout, send_timeout_close: true] ++ options(host)
+
+    case :gen_tcp.connect(address(host, port), port(host, port), options, left(until)) do
       {:ok, socket} -> {:ok, socket}
       {:error, reason} -> failed("connecting", reason)
     end

@@ -12,8 +12,9 @@ defmodule EventSeal.Store.Postgres do
 
     * `:url` - where the database is, and who we are there; see `EventSeal.Postgres`. `schema=NAME` in it names the schema
       (default `event_seal`)
-    * `:password`, `:timeout`, `:connect_timeout`, `:cancel_wait`, `:backoff` - see `EventSeal.Postgres`
+    * `:password`, `:connect_timeout`, `:cancel_wait`, `:backoff` - see `EventSeal.Postgres`
     * `:pool` - how many connections (default 8)
+    * `:timeout` - how long a question waits for a connection and its answer, in ms (default 60000)
     * `:statement_timeout`, `:lock_timeout` - what the server gives a statement and a wait for a lock, in ms (default 60000
       and 10000)
     * `:sweep` - how often the journal is emptied of what is not needed any more, in ms (default 10000; `:infinity`: never)
@@ -38,9 +39,10 @@ defmodule EventSeal.Store.Postgres do
   alias EventSeal.Postgres.Settings
   alias EventSeal.Store.Postgres.{Client, Committer, Migration, Parts, Reader, Sweeper}
 
-  @defaults [client: Postgres, pool: 8, statement_timeout: 60_000, lock_timeout: 10_000, sweep: 10_000]
+  @defaults [client: Postgres, pool: 8, timeout: 60_000, statement_timeout: 60_000, lock_timeout: 10_000, sweep: 10_000]
   @own [:client, :statement_timeout, :lock_timeout, :sweep, :schema]
   @pause 200
+  @tries 100
 
   @impl true
   def child_spec({name, opts}) do
@@ -114,16 +116,14 @@ defmodule EventSeal.Store.Postgres do
 
   @impl true
   def recover(_name, []), do: %{waiting: [], damage: []}
+  def recover(name, shards), do: %{waiting: waiting(name, shards, @tries), damage: []}
 
-  def recover(name, shards) do
+  # Whoever asks cannot go on without it.
+  defp waiting(name, shards, tries) do
     case Reader.waiting(client(name), shards) do
-      {:ok, waiting} ->
-        %{waiting: waiting, damage: []}
-
-      # Whoever asks cannot go on without it.
-      {:error, _error} ->
-        Process.sleep(@pause)
-        recover(name, shards)
+      {:ok, waiting} -> waiting
+      {:error, _error} when tries > 0 -> Process.sleep(@pause) && waiting(name, shards, tries - 1)
+      {:error, error} -> exit({error.reason, {__MODULE__, :recover, [name]}})
     end
   end
 
