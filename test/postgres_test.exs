@@ -216,10 +216,8 @@ defmodule EventSeal.PostgresTest do
   test "what takes too long is cancelled, and nothing of it done", %{client: client} do
     :ok = Postgres.script(client, "CREATE TABLE late (n int8)")
     statements = [{"INSERT INTO late VALUES (1)", []}, {"SELECT pg_sleep(30)", []}]
-    begun = System.monotonic_time(:millisecond)
-    assert {:error, %Error{code: "57014"} = error} = Postgres.run(client, statements, timeout: 200)
+    assert {:error, %Error{code: "57014"} = error} = Postgres.run(client, statements, timeout: 1_000)
     assert Error.undone?(error)
-    assert System.monotonic_time(:millisecond) - begun < 5_000
     assert {:ok, [%{rows: []}]} = Postgres.run(client, [{"SELECT n FROM late", []}])
   end
 
@@ -231,18 +229,18 @@ defmodule EventSeal.PostgresTest do
        []}
 
     count = fn -> with {:ok, [%{rows: [[count]]}]} <- Postgres.run(client, [asleep]), do: count end
-    PostgresServer.wait(fn -> count.() == 1 end, 100)
+    PostgresServer.wait(fn -> count.() == 1 end, 600)
     Process.exit(caller, :kill)
-    PostgresServer.wait(fn -> count.() == 0 end, 100)
+    PostgresServer.wait(fn -> count.() == 0 end, 600)
   end
 
   test "who finds no free connection in time is told so, and nothing was done", %{server: server} do
     client = PostgresServer.client!(server, [sslmode: "disable"], pool: 1)
-    busy = Task.async(fn -> Postgres.run(client, [{"SELECT pg_sleep(1)", []}]) end)
-    Process.sleep(200)
+    busy = Task.async(fn -> Postgres.run(client, [{"SELECT pg_sleep(3)", []}]) end)
+    PostgresServer.wait(fn -> map_size(:sys.get_state(client).busy) == 1 end, 600)
     assert {:error, %Error{code: "08001"}} = Postgres.run(client, [{"SELECT 1", []}], timeout: 50)
     assert {:ok, [%{rows: [[1]]}]} = Postgres.run(client, [{"SELECT 1", []}])
-    assert {:ok, _} = Task.await(busy)
+    assert {:ok, _} = Task.await(busy, 60_000)
   end
 
   test "many callers share few connections", %{client: client} do
