@@ -121,9 +121,15 @@ defmodule EventSeal.Store.Postgres do
   # Whoever asks cannot go on without it.
   defp waiting(name, shards, tries) do
     case Reader.waiting(client(name), shards) do
-      {:ok, waiting} -> waiting
-      {:error, _error} when tries > 0 -> Process.sleep(@pause) && waiting(name, shards, tries - 1)
-      {:error, error} -> exit({error.reason, {__MODULE__, :recover, [name]}})
+      {:ok, waiting} ->
+        waiting
+
+      {:error, _error} when tries > 0 ->
+        Process.sleep(@pause)
+        waiting(name, shards, tries - 1)
+
+      {:error, error} ->
+        exit({error.reason, {__MODULE__, :recover, [name]}})
     end
   end
 
