@@ -17,7 +17,7 @@ defmodule EventSeal.MixProject do
   end
 
   def application do
-    [extra_applications: [:logger, :crypto, :public_key, :sasl] ++ test_applications(Mix.env())]
+    [extra_applications: [:logger, :crypto, :sasl, :ssl, :public_key] ++ test_applications(Mix.env())]
   end
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]

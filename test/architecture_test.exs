@@ -12,14 +12,14 @@ defmodule EventSeal.ArchitectureTest do
         [EventSeal.Error, EventSeal.Hash, EventSeal.Event, EventSeal.Verdict, EventSeal.Fault] ++
           [EventSeal.Chain, EventSeal.Record, EventSeal.Verification, EventSeal.Interchange, EventSeal.Kept]
     ],
-    [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock]],
+    [telemetry: [EventSeal.Telemetry], clock: [EventSeal.Clock], postgres: [EventSeal.Postgres]],
     [store: [EventSeal.Store]],
     [instance: [EventSeal.Instance], options: [EventSeal.Options]],
     [segments: [EventSeal.Segments], checkpoints: [EventSeal.Checkpoint]],
     [signing: [EventSeal.Signer], tree: [EventSeal.Log.Tree]],
     [proving: [EventSeal.Proof, EventSeal.Receipt], stamping: [EventSeal.Stamp]],
     [archiving: [EventSeal.Archive]],
-    [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory]],
+    [disk: [EventSeal.Store.Disk], memory: [EventSeal.Store.Memory], database: [EventSeal.Store.Postgres]],
     [
       writing: [EventSeal.Writer, EventSeal.Batch, EventSeal.Flow],
       reading: [EventSeal.Reader],
@@ -34,6 +34,7 @@ defmodule EventSeal.ArchitectureTest do
       witnessing: [EventSeal.Witness],
       importing: [EventSeal.Import],
       restoring: [EventSeal.Restore],
+      moving: [EventSeal.Migrate],
       doctor: [EventSeal.Doctor],
       rebuilding: [EventSeal.Rebuild],
       page: [EventSeal.Page]

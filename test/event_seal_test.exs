@@ -2,9 +2,9 @@ defmodule EventSealTest do
   use ExUnit.Case, async: true
   doctest EventSeal
 
-  alias EventSeal.{Chain, Error, ManualClock, Store, Verdict}
+  alias EventSeal.{Chain, Error, ManualClock, PostgresServer, Store, Verdict}
 
-  @stores [{"Memory", Store.Memory}, {"Disk", Store.Disk}]
+  @stores [{"Memory", Store.Memory}, {"Disk", Store.Disk}, {"Postgres", Store.Postgres}]
 
   for {label, store} <- @stores do
     describe "over #{label}:" do
@@ -333,6 +333,8 @@ defmodule EventSealTest do
   end
 
   defp store(%{store: Store.Disk, tmp_dir: dir}), do: {Store.Disk, dir: Path.join(dir, "store")}
+  # Swept all the time, so that what is taken away too early is missed.
+  defp store(%{store: Store.Postgres}), do: {Store.Postgres, PostgresServer.store!(PostgresServer.shared(), sweep: 20)}
   defp store(%{store: store}), do: store
 
   defp vital(at), do: %{when: at, kind: "vital", body: "body #{at}"}

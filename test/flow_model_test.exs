@@ -2,12 +2,11 @@ defmodule EventSeal.FlowModelTest do
   # The tree has a fixed name, since a state machine's commands know no other.
   use ExUnit.Case, async: false
 
-  alias EventSeal.{FlowModel, ManualClock, Store, Verdict}
-
-  @runs 150
+  alias EventSeal.{FlowModel, ManualClock, PostgresServer, Store, Verdict}
 
   # A store in memory ends with its tree; only its writers can be killed.
-  for {store, skipped} <- [{Store.Disk, []}, {Store.Memory, [:restart]}], pool? <- [true, false] do
+  @stores [{Store.Disk, [], 150}, {Store.Memory, [:restart], 150}, {Store.Postgres, [], 40}]
+  for {store, skipped, runs} <- @stores, pool? <- [true, false] do
     @tag :tmp_dir
     @tag timeout: 300_000
     test "over #{inspect(store)}#{unless pool?, do: " without a pool"}, whatever is done to flows, they are what the model says",
@@ -22,7 +21,7 @@ defmodule EventSeal.FlowModelTest do
           commands |> Enum.reject(&skipped?(&1, unquote(skipped))) |> holds?(unquote(store), dir)
         end)
 
-      unless :proper.quickcheck(property, [:quiet, {:numtests, @runs}]) do
+      unless :proper.quickcheck(property, [:quiet, {:numtests, unquote(runs)}]) do
         [commands] = :proper.counterexample()
         # PropEr cannot bear an exception: the shrunk run again shows it.
         commands = Enum.reject(commands, &skipped?(&1, unquote(skipped)))
@@ -57,10 +56,13 @@ defmodule EventSeal.FlowModelTest do
   end
 
   defp begin(store, dir, clock, opts) do
-    dir = Path.join(dir, "#{System.unique_integer([:positive])}")
-    store = if store == Store.Disk, do: {store, dir: dir}, else: store
+    store = store(store, Path.join(dir, "#{System.unique_integer([:positive])}"))
     opts = [store: store, clock: clock] ++ opts
     :persistent_term.put(FlowModel, %{clock: clock, opts: opts})
     FlowModel.start()
   end
+
+  defp store(Store.Disk, dir), do: {Store.Disk, dir: dir}
+  defp store(Store.Memory, _dir), do: Store.Memory
+  defp store(Store.Postgres, _dir), do: {Store.Postgres, PostgresServer.store!(PostgresServer.shared(), sweep: 20)}
 end

@@ -1,7 +1,7 @@
 defmodule EventSeal.LogTest do
   use ExUnit.Case, async: true
 
-  alias EventSeal.{Checkpoint, Error, Native, Proof, Signer, Store}
+  alias EventSeal.{Checkpoint, Error, Native, PostgresServer, Proof, Signer, Store}
   alias EventSeal.Log.Tree
 
   @moduletag :tmp_dir
@@ -22,6 +22,10 @@ defmodule EventSeal.LogTest do
     Store.handle(elem(store, 0), EventSeal.Instance.store_name(context.name))
   end
 
+  defp options(Store.Disk, context), do: [dir: context.dir]
+  defp options(Store.Memory, _context), do: []
+  defp options(Store.Postgres, _context), do: PostgresServer.store!(PostgresServer.shared())
+
   defp append(name, flow, count) do
     {:ok, _} = EventSeal.append_many(name, for(n <- 1..count, do: {flow, %{when: n, kind: "vital", body: "#{n}"}}))
   end
@@ -32,10 +36,9 @@ defmodule EventSeal.LogTest do
     for leaf <- leaves, do: elem(Native.read_leaf(leaf), 1)
   end
 
-  for adapter <- [Store.Disk, Store.Memory] do
+  for adapter <- [Store.Disk, Store.Memory, Store.Postgres] do
     test "#{inspect(adapter)}: blocks and tails have leaves, and a checkpoint is signed over them", context do
-      opts = if unquote(adapter) == Store.Disk, do: [dir: context.dir], else: []
-      store = start(context, store: {unquote(adapter), opts})
+      store = start(context, store: {unquote(adapter), options(unquote(adapter), context)})
       append(context.name, "patient/1", 8)
       {:ok, 5} = EventSeal.seal(context.name, "patient/1")
       append(context.name, "patient/2", 2)

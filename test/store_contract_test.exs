@@ -3,9 +3,9 @@ defmodule EventSeal.StoreContractTest do
   use ExUnit.Case, async: true
 
   import EventSeal.StoreCase
-  alias EventSeal.{Error, Store}
+  alias EventSeal.{Error, PostgresServer, Store}
 
-  @adapters [EventSeal.Store.Memory, EventSeal.Store.Disk]
+  @adapters [EventSeal.Store.Memory, EventSeal.Store.Disk, EventSeal.Store.Postgres]
 
   for adapter <- @adapters do
     describe "#{inspect(adapter)}:" do
@@ -58,16 +58,17 @@ defmodule EventSeal.StoreContractTest do
 
       test "a block takes the entries up to its seq and moves the head", %{store: store} do
         :ok = Store.commit(store, [{:open, "a", "g"} | for(seq <- 1..5, do: put("a", seq, :tail))])
-        :ok = Store.commit(store, [{:expect, "a", 0}, block("a", 0, 1, [1, 2])])
+        :ok = Store.commit(store, [{:expect, "a", 0}, sealed("a", 0, 1, [1, 2])])
         assert {:ok, head} = Store.head(store, "a", [euid(2), euid(3)])
-        assert %{height: 1, fixed: 2, last_block: "block 0 of a, ", when_max: 1003, next_seq: 6} = head
+        assert %{height: 1, fixed: 2, last_block: last_block, when_max: 1003, next_seq: 6} = head
+        assert last_block == packed("a", 0, 1, [1, 2])
         assert [3, 4, 5] = Enum.map(head.entries, &elem(&1, 0))
         assert head.found == %{euid(2) => [0]}
-        :ok = Store.commit(store, [block("a", 1, 3, [3, 4, 5, 6], closes: true)])
+        :ok = Store.commit(store, [sealed("a", 1, 3, [3, 4, 5, 6], closes: true)])
         assert {:ok, %{height: 2, fixed: 6, closed: true, entries: [], next_seq: 7}} = Store.head(store, "a")
         assert {:ok, [piece]} = Store.blocks(store, "a", {3, 3})
         assert %{height: 1, first: 3, count: 4} = piece
-        assert {:ok, "block 1 of a, "} = Store.read(piece)
+        assert Store.read(piece) == {:ok, packed("a", 1, 3, [3, 4, 5, 6], true)}
         assert {:ok, [%{height: 0}, %{height: 1}]} = Store.blocks(store, "a", {2, :infinity})
         assert {:ok, [%{height: 0}]} = Store.blocks(store, "a", {1, 2})
         assert {:ok, []} = Store.blocks(store, "a", {7, 9})
@@ -86,10 +87,10 @@ defmodule EventSeal.StoreContractTest do
           stale: {:put, "a", 9, :pool, "meta", :keep},
           stale: {:drop, "a", 2, euid(2)},
           stale: {:drop, "a", 9, euid(9)},
-          stale: block("a", 1, 1, [1]),
-          stale: block("a", 0, 2, [1]),
+          stale: sealed("a", 1, 1, [1]),
+          stale: sealed("a", 0, 2, [1]),
           not_found: put("c", 1),
-          not_found: block("c", 0, 1, [1]),
+          not_found: sealed("c", 0, 1, [1]),
           invalid: {:other, "a"}
         ]
 
@@ -104,7 +105,7 @@ defmodule EventSeal.StoreContractTest do
         ops = [{:expect, "a", :none}, {:open, "a", "g"}, put("a", 1), {:put, "a", 1, :tail, "settled", :keep}]
 
         :ok =
-          Store.commit(store, ops ++ [put("a", 2), {:drop, "a", 2, euid(2)}, {:expect, "a", 0}, block("a", 0, 1, [1])])
+          Store.commit(store, ops ++ [put("a", 2), {:drop, "a", 2, euid(2)}, {:expect, "a", 0}, sealed("a", 0, 1, [1])])
 
         assert {:ok, head} = Store.head(store, "a", [euid(1), euid(2)])
         assert %{entries: [], height: 1, fixed: 1, next_seq: 3} = head
@@ -112,9 +113,9 @@ defmodule EventSeal.StoreContractTest do
       end
 
       test "a closed flow takes nothing more", %{store: store} do
-        :ok = Store.commit(store, [{:open, "a", "g"}, block("a", 0, 1, [1], closes: true)])
+        :ok = Store.commit(store, [{:open, "a", "g"}, sealed("a", 0, 1, [1], closes: true)])
 
-        for op <- [put("a", 2), {:drop, "a", 1, euid(1)}, block("a", 1, 2, [2])] do
+        for op <- [put("a", 2), {:drop, "a", 1, euid(1)}, sealed("a", 1, 2, [2])] do
           assert {:error, %Error{reason: :closed}} = Store.commit(store, [op])
         end
       end
@@ -125,7 +126,7 @@ defmodule EventSeal.StoreContractTest do
         :ok =
           Store.commit(store, for(flow <- flows, op <- [{:open, flow, "g"}, put(flow, 1, :tail), put(flow, 2)], do: op))
 
-        :ok = Store.commit(store, [block("patient/1", 0, 1, [1, 2]), block("patient/2", 0, 1, [1])])
+        :ok = Store.commit(store, [sealed("patient/1", 0, 1, [1, 2]), sealed("patient/2", 0, 1, [1])])
         waiting = Store.recover(store, 0..1023).waiting
         assert Enum.sort(Enum.map(waiting, & &1.flow)) == Enum.sort(flows -- ["patient/1"])
         assert %{pool: 1, tail: 0} = Enum.find(waiting, &(&1.flow == "patient/2"))
@@ -146,7 +147,7 @@ defmodule EventSeal.StoreContractTest do
 
       test "a closed flow comes with its blocks, any other without", %{store: store} do
         :ok = Store.commit(store, for(flow <- ["a", "b", "c"], op <- [{:open, flow, "g"}, put(flow, 1)], do: op))
-        :ok = Store.commit(store, [block("b", 0, 1, [1], closes: true), block("c", 0, 1, [1])])
+        :ok = Store.commit(store, [sealed("b", 0, 1, [1], closes: true), sealed("c", 0, 1, [1])])
         {:ok, blocks} = Store.blocks(store, "b", {1, :infinity})
         assert {:ok, [{"a", nil}, {"b", ^blocks}]} = Store.flows(store, nil, 2, :blocks)
         assert {:ok, [{"c", nil}]} = Store.flows(store, "b", 2, :blocks)
@@ -154,9 +155,9 @@ defmodule EventSeal.StoreContractTest do
 
       test "what is unsealed can be asked for alone", %{store: store} do
         :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1), put("a", 2)])
-        :ok = Store.commit(store, [block("a", 0, 1, [1])])
+        :ok = Store.commit(store, [sealed("a", 0, 1, [1])])
         assert Store.head(store, "a", :unsealed) == Store.head(store, "a")
-        :ok = Store.commit(store, [block("a", 1, 2, [2])])
+        :ok = Store.commit(store, [sealed("a", 1, 2, [2])])
         assert {:ok, head} = Store.head(store, "a", :unsealed)
         assert {:ok, full} = Store.head(store, "a")
         assert %{head | genesis: "g", last_block: full.last_block} == full
@@ -198,7 +199,7 @@ defmodule EventSeal.StoreContractTest do
 
       test "two that want the same height: one of them gets it", %{store: store} do
         :ok = Store.commit(store, [{:open, "a", "g"} | for(seq <- 1..9, do: put("a", seq, :tail))])
-        ops = [{:expect, "a", 0}, block("a", 0, 1, [1, 2])]
+        ops = [{:expect, "a", 0}, sealed("a", 0, 1, [1, 2])]
         results = 1..4 |> Enum.map(fn _ -> Task.async(fn -> Store.commit(store, ops) end) end) |> Task.await_many()
         assert Enum.count(results, &(&1 == :ok)) == 1
         assert Enum.count(results, &match?({:error, %Error{reason: :stale}}, &1)) == 3
@@ -212,7 +213,7 @@ defmodule EventSeal.StoreContractTest do
             for height <- 0..99 do
               first = 2 * height + 1
               seqs = [first, first + 1]
-              ops = [block("a", height, first, seqs), put("a", first + 8, :tail), put("a", first + 9, :tail)]
+              ops = [sealed("a", height, first, seqs), put("a", first + 8, :tail), put("a", first + 9, :tail)]
               :ok = Store.commit(store, ops)
             end
           end)
@@ -221,7 +222,10 @@ defmodule EventSeal.StoreContractTest do
           {:ok, head} = Store.head(store, "a", [euid(1)])
           assert Enum.map(head.entries, &elem(&1, 0)) == Enum.to_list((head.fixed + 1)..(head.fixed + 8))
           assert head.height * 2 == head.fixed
-          if head.height > 0, do: assert(head.last_block == "block #{head.height - 1} of a, ")
+
+          if head.height > 0,
+            do: assert(head.last_block == packed("a", head.height - 1, head.fixed - 1, [head.fixed - 1, head.fixed]))
+
           assert head.found == if(head.height > 0, do: %{euid(1) => [0]}, else: %{})
         end
 
@@ -240,4 +244,5 @@ defmodule EventSeal.StoreContractTest do
 
   defp options(EventSeal.Store.Memory, _dir), do: []
   defp options(EventSeal.Store.Disk, dir), do: [dir: Path.join(dir, "store")]
+  defp options(EventSeal.Store.Postgres, _dir), do: PostgresServer.store!(PostgresServer.shared())
 end

@@ -192,6 +192,7 @@ defmodule EventSeal.Archive do
 
   defp size(%{at: {:binary, block}}), do: {:ok, byte_size(block)}
   defp size(%{at: {:file, _path, _offset, length}}), do: {:ok, length}
+  defp size(%{at: {:read, length, _fun}}), do: {:ok, length}
   defp size(%{at: :lost}), do: {:error, Error.new(:corrupt, detail: "a block is lost")}
 
   defp block(put, piece, bytes), do: with({:ok, block} <- Store.read(piece), do: put.(block, bytes))

@@ -2,18 +2,36 @@ defmodule EventSeal.Command do
   @moduledoc """
   The commands behind `mix event_seal.import`, `mix event_seal.export`, `mix event_seal.verify`,
   `mix event_seal.head`, `mix event_seal.keygen`, `mix event_seal.checkpoint`, `mix event_seal.stamp`, `mix event_seal.prove`,
-  `mix event_seal.packet`, `mix event_seal.report`, `mix event_seal.doctor` and `mix event_seal.rebuild`, for where there is
+  `mix event_seal.packet`, `mix event_seal.report`, `mix event_seal.doctor`, `mix event_seal.rebuild`,
+  `mix event_seal.setup` and `mix event_seal.migrate`, for where there is
   no Mix: in a release, through `eval`.
 
       bin/clinic eval 'System.halt(EventSeal.Command.verify(["--dir", "data"]))'
 
   Each takes the task's arguments, prints its report and returns the exit status: 0 all went well (all verified), 1 faults
   or bad lines were found, 2 it could not run. Progress is shown on a terminal only.
+
+  Where a folder is named by `--dir DIR [--archive DIR]`, a database can be by `--store postgres://USER@HOST/DATABASE`
+  (`EventSeal.Store.Postgres`); its password is best given by `PGPASSWORD`. The doctor alone takes only folders.
   """
 
-  alias EventSeal.{Archive, Auditor, Checkpoint, Decision, Doctor, Error, Export, Heads, Import, Interchange, Log, Page}
-  alias EventSeal.{Proof, Rebuild, Restore, Signer, Store, Verdict, Verifier}
-  alias EventSeal.Command.{Asked, Examination, Report, Signed}
+  alias EventSeal.{
+    Archive,
+    Auditor,
+    Checkpoint,
+    Decision,
+    Doctor,
+    Error,
+    Export,
+    Heads,
+    Import,
+    Interchange,
+    Log,
+    Migrate
+  }
+
+  alias EventSeal.{Page, Proof, Rebuild, Restore, Signer, Store, Verdict, Verifier}
+  alias EventSeal.Command.{Asked, Examination, Place, Report, Signed}
   alias EventSeal.Stamp.Kept
 
   @type status :: 0 | 1 | 2
@@ -34,8 +52,8 @@ defmodule EventSeal.Command do
         %{dir: _} = opts, [_ | _] = files ->
           with {:ok, suite} <- suite(Map.get(opts, :suite, "sha256")), {:ok, kinds} <- kinds(files) do
             if kinds == [],
-              do: import(disk(opts), files, suite, Map.get(opts, :skip_bad, false)),
-              else: restore(disk(opts), kinds)
+              do: import(Place.of(opts), files, suite, Map.get(opts, :skip_bad, false)),
+              else: restore(Place.of(opts), kinds)
           end
 
         _opts, _files ->
@@ -53,7 +71,7 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, out: :string, format: :string],
       fn
         %{dir: _, out: out} = opts, [] ->
-          with {:ok, format} <- format(Map.get(opts, :format, "interchange")), do: export(disk(opts), out, format)
+          with {:ok, format} <- format(Map.get(opts, :format, "interchange")), do: export(Place.of(opts), out, format)
 
         _opts, _files ->
           :usage
@@ -65,7 +83,7 @@ defmodule EventSeal.Command do
   @spec head([String.t()]) :: status
   def head(args) do
     run("head --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
-      %{dir: _, out: out} = opts, [] -> head(disk(opts), out)
+      %{dir: _, out: out} = opts, [] -> head(Place.of(opts), out)
       _opts, _files -> :usage
     end)
   end
@@ -99,7 +117,7 @@ defmodule EventSeal.Command do
     if map_size(known) != min(length(keys), 1) do
       :usage
     else
-      with {:ok, since} <- since(opts), do: verify_dir(disk(opts), opts[:verification], since ++ named ++ rate)
+      with {:ok, since} <- since(opts), do: verify_dir(Place.of(opts), opts[:verification], since ++ named ++ rate)
     end
   end
 
@@ -138,7 +156,7 @@ defmodule EventSeal.Command do
   def checkpoint(args) do
     run("checkpoint --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
       %{dir: _, out: out} = opts, [] ->
-        with_reader(disk(opts), fn store ->
+        with_reader(Place.of(opts), fn store ->
           with {:ok, checkpoint} <- signed(store), :ok <- write(out, checkpoint.note) do
             Report.checkpoint(checkpoint, out)
             0
@@ -165,10 +183,10 @@ defmodule EventSeal.Command do
       fn
         %{dir: _, request: request, response: response, anchors: anchors} = opts, []
         when not (is_map_key(opts, :out) or is_map_key(opts, :size) or is_map_key(opts, :policy)) ->
-          keep_stamp(disk(opts), request, response, anchors)
+          keep_stamp(Place.of(opts), request, response, anchors)
 
         %{dir: _, out: out} = opts, [] when not (is_map_key(opts, :request) or is_map_key(opts, :anchors)) ->
-          ask_stamp(disk(opts), Keyword.new(Map.take(opts, [:size, :policy])), out)
+          ask_stamp(Place.of(opts), Keyword.new(Map.take(opts, [:size, :policy])), out)
 
         _opts, _files ->
           :usage
@@ -184,8 +202,11 @@ defmodule EventSeal.Command do
       args,
       [dir: :string, archive: :string, flow: :string, n: :integer, disclose: :boolean, out: :string],
       fn
-        %{dir: _, flow: flow, n: n, out: out} = opts, [] -> prove(disk(opts), flow, n, opts[:disclose] || false, out)
-        _opts, _files -> :usage
+        %{dir: _, flow: flow, n: n, out: out} = opts, [] ->
+          prove(Place.of(opts), flow, n, opts[:disclose] || false, out)
+
+        _opts, _files ->
+          :usage
       end
     )
   end
@@ -204,7 +225,7 @@ defmodule EventSeal.Command do
         [disclose: :boolean, show: [:integer, :keep], out: :string],
       fn
         %{dir: _, flow: flow, out: out} = opts, [] ->
-          with {:ok, asked} <- Asked.packet(opts), do: packet(disk(opts), flow, asked, out)
+          with {:ok, asked} <- Asked.packet(opts), do: packet(Place.of(opts), flow, asked, out)
 
         _opts, _files ->
           :usage
@@ -221,7 +242,7 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, flow: :string, bodies: :boolean, audit: :string, anchors: :string, out: :string],
       fn
         %{bodies: _} = opts, [] when not is_map_key(opts, :flow) -> :usage
-        %{dir: _, out: _} = opts, [] -> page(disk(opts), opts)
+        %{dir: _, out: _} = opts, [] -> page(Place.of(opts), opts)
         _opts, _files -> :usage
       end
     )
@@ -236,10 +257,10 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, verification: :string, out: :string],
       fn
         %{verification: kept} = opts, [] when is_map_key(opts, :dir) ->
-          with_apart(kept, &doctor(disk(opts), opts[:out], &1))
+          with_apart(kept, &doctor(Place.of(opts), opts[:out], &1))
 
         %{dir: _} = opts, [] ->
-          doctor(disk(opts), opts[:out], nil)
+          doctor(Place.of(opts), opts[:out], nil)
 
         _opts, _files ->
           :usage
@@ -257,7 +278,7 @@ defmodule EventSeal.Command do
       fn
         %{dir: _, verification: new, key: keys} = opts, [] when is_map_key(opts, :checkpoint) == (keys != []) ->
           rebuild(
-            disk(opts),
+            Place.of(opts),
             new,
             for({name, value} when value != [] <- opts, name in [:checkpoint, :key], do: {name, value})
           )
@@ -268,13 +289,56 @@ defmodule EventSeal.Command do
     )
   end
 
+  @doc "`--from DIR|URL --to DIR|URL`: moves a store to another; see `EventSeal.Migrate`."
+  @spec migrate([String.t()]) :: status
+  def migrate(args) do
+    run("migrate --from DIR|URL --to DIR|URL", args, [from: :string, to: :string], fn
+      %{from: from, to: to}, [] when from != to -> migrate(Place.at(from), Place.at(to))
+      _opts, _files -> :usage
+    end)
+  end
+
+  defp migrate(from, to) do
+    with_store(from, :read, fn old ->
+      with_store(to, :write, fn new ->
+        with {:ok, report} <- Migrate.run(old, new, progress: Report.progress()) do
+          Report.migrate(report, to[:dir])
+          verdict({:ok, report.verdict}, to[:dir])
+        end
+      end)
+    end)
+  end
+
+  @doc "`--store URL [--print]`: makes a store's tables in PostgreSQL, or prints how; see `EventSeal.Store.Postgres`."
+  @spec setup([String.t()]) :: status
+  def setup(args) do
+    run("setup --store postgres://… [--print]", args, [dir: :string, print: :boolean], fn
+      %{dir: _, password: _} = opts, [] -> setup(Place.of(opts), opts[:print] || false)
+      _opts, _files -> :usage
+    end)
+  end
+
+  defp setup(place, print) do
+    with {:ok, {_postgres, opts}} <- Place.adapter(place) do
+      if print, do: Report.sql(Store.Postgres.sql(opts)), else: set_up(opts)
+    end
+  end
+
+  defp set_up(opts) do
+    with {:ok, versions} <- Store.Postgres.setup(opts) do
+      Report.setup(versions, opts[:url])
+      0
+    end
+  end
+
   defp run(usage, args, switches, fun) do
-    with {:ok, opts, rest} <- parse(args, switches),
+    with {:ok, opts, rest} <- parse(args, Place.switches(switches)),
+         {:ok, opts} <- Place.named(opts),
          {:ok, _started} <- Application.ensure_all_started(:event_seal),
          status when is_integer(status) <- fun.(opts, rest) do
       status
     else
-      :usage -> could_not("usage: event_seal." <> usage)
+      :usage -> could_not("usage: event_seal." <> Place.usage(usage))
       {:error, error} -> could_not(Report.error(error))
     end
   end
@@ -293,19 +357,17 @@ defmodule EventSeal.Command do
     with :error <- Map.fetch(@suites, name), do: :usage
   end
 
-  # The options of the store that the switches name.
-  defp disk(opts), do: for({key, value} <- opts, key in [:dir, :archive], do: {key, value})
-
   defp import(disk, files, suite, skip_bad) do
     name = __MODULE__.Import
-    child = {EventSeal, name: name, store: {Store.Disk, disk}, suite: suite, pool_window: 0}
 
-    with_child(child, fn ->
-      with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
-        Report.import(report, disk[:dir])
-        if report.kept, do: 0, else: 1
-      end
-    end)
+    with {:ok, adapter} <- Place.adapter(disk) do
+      with_child({EventSeal, name: name, store: adapter, suite: suite, pool_window: 0}, fn ->
+        with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
+          Report.import(report, disk[:dir])
+          if report.kept, do: 0, else: 1
+        end
+      end)
+    end
   end
 
   # Empty where events are to be imported anew. Files of both sorts do not go together.
@@ -540,7 +602,8 @@ defmodule EventSeal.Command do
     do: with_store(disk, mode, if(mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader), fun)
 
   defp with_store(disk, mode, name, fun) do
-    with_child(Store.Disk.child_spec({name, disk ++ [mode: mode]}), fn -> fun.(Store.handle(Store.Disk, name)) end)
+    with {:ok, {module, opts}} <- Place.adapter(disk, mode: mode),
+         do: with_child(module.child_spec({name, opts}), fn -> fun.(Store.handle(module, name)) end)
   end
 
   defp with_child(child, fun) do

@@ -2,7 +2,8 @@ defmodule EventSeal.Store do
   @moduledoc """
   What keeps the flows: a behaviour of eight callbacks, and the dispatcher through which all of them are called.
 
-  An adapter never interprets a frame, a `meta`, a `data` or a block: they are bytes that it gives back as they came.
+  An adapter never interprets a frame, a `meta`, a `data` or a block: they are bytes that it gives back as they came. A block is
+  a packed container (FORMAT.md), so it may keep a block's sections apart.
 
   ## A commit
 

@@ -56,6 +56,8 @@ defmodule EventSeal.Verifier do
          {:ok, run} <- compared(run),
          {:ok, run} <- rolled_back(run, heads),
          do: {:ok, in_order(run.verdict)}
+  rescue
+    error in Error -> {:error, error}
   after
     Verification.abandon(run.pool)
   end
@@ -309,6 +311,7 @@ defmodule EventSeal.Verifier do
   # One that is lost is one that cannot be read: a fault where it should stand, and its neighbours are checked all the same.
   defp piece({:binary, bytes} = at), do: {@piece_weight + byte_size(bytes), at}
   defp piece({:file, _path, _offset, length} = at), do: {@piece_weight + div(length, @file_weight), at}
+  defp piece({:read, length, _fun} = at), do: {@piece_weight + length, at}
   defp piece(:lost), do: {@piece_weight, {:file, "", 0, 1}}
 
   defp settled(head), do: head.fixed + Record.settled_count(head.entries)
@@ -400,8 +403,20 @@ defmodule EventSeal.Verifier do
 
   defp begin(run) do
     opts = Keyword.merge(run.opts, pool: run.pool, progress: progress(run), held: run.ledger && run.ledger.held)
-    %{run | under_way: Verification.start(run.flows, opts), flows: [], count: 0, bytes: 0}
+    flows = Enum.map(run.flows, &%{&1 | pieces: Enum.map(&1.pieces, fn piece -> present(piece) end)})
+    %{run | under_way: Verification.start(flows, opts), flows: [], count: 0, bytes: 0}
   end
+
+  # What is read by a function is read here, as much as one native call is given.
+  defp present({:read, _length, fun}) do
+    case fun.() do
+      {:ok, block} -> {:binary, block}
+      {:error, %Error{reason: :corrupt}} -> elem(piece(:lost), 1)
+      {:error, error} -> raise error
+    end
+  end
+
+  defp present(at), do: at
 
   defp outcome(%{under_way: nil} = run), do: {:ok, run, []}
 

@@ -2,7 +2,7 @@ defmodule EventSeal.Command.Report do
   @moduledoc false
   # What the commands print. Plain text; progress goes to a terminal alone, on standard error.
 
-  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Rebuild, Restore, Stamp, Verdict}
+  alias EventSeal.{Checkpoint, Error, Export, Fault, Import, Migrate, Rebuild, Restore, Stamp, Verdict}
 
   @every 100
   @shown 10
@@ -62,6 +62,23 @@ defmodule EventSeal.Command.Report do
 
   @spec head(non_neg_integer, Path.t()) :: :ok
   def head(count, out), do: puts("Wrote the heads of #{count(count, "flow")} to #{out}. Keep it apart from the store.")
+
+  @spec sql([{pos_integer, String.t()}]) :: 0
+  def sql(migrations) do
+    for {_version, text} <- migrations, do: IO.puts(["BEGIN;\n\n", text, "\nCOMMIT;"])
+    0
+  end
+
+  @spec setup([pos_integer], String.t()) :: :ok
+  def setup([], url), do: puts("The tables in #{url} are of this version already.")
+  def setup(versions, url), do: puts("Brought the tables in #{url} to version #{List.last(versions)}.")
+
+  @spec migrate(Migrate.t(), String.t()) :: :ok
+  def migrate(%Migrate{} = report, to) do
+    clear()
+    leaves = count(report.leaves, "leaf", "leaves")
+    puts("Moved #{count(report.blocks, "block")} of #{count(report.flows, "flow")} and #{leaves} of the log to #{to}.")
+  end
 
   @spec key(String.t(), Path.t()) :: :ok
   def key(key, out) do

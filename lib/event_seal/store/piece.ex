@@ -1,6 +1,7 @@
 defmodule EventSeal.Store.Piece do
   @moduledoc """
-  Where a sealed block lies: in memory (`{:binary, bytes}`), or as a range of a file (`{:file, path, offset, length}`).
+  Where a sealed block lies: in memory (`{:binary, bytes}`), as a range of a file (`{:file, path, offset, length}`), or where a
+  function reads it (`{:read, length, fun}`), in the process that asks.
 
   A file range is pinned: segments are only ever appended to, so it stays readable while commits go on. The four bytes in
   front of it are its CRC-32. `first` and `count` are the positions it holds, `height` its place among the flow's blocks.
@@ -18,12 +19,17 @@ defmodule EventSeal.Store.Piece do
           height: non_neg_integer,
           first: pos_integer,
           count: pos_integer,
-          at: {:binary, binary} | {:file, Path.t(), offset :: non_neg_integer, length :: pos_integer} | :lost
+          at:
+            {:binary, binary}
+            | {:file, Path.t(), offset :: non_neg_integer, length :: pos_integer}
+            | {:read, length :: pos_integer, (() -> {:ok, binary} | {:error, Error.t()})}
+            | :lost
         }
 
   @doc "The bytes; `:corrupt` if they are not what was written, `:storage` if they cannot be read."
   @spec read(t) :: {:ok, binary} | {:error, Error.t()}
   def read(%__MODULE__{at: {:binary, block}}), do: {:ok, block}
+  def read(%__MODULE__{at: {:read, _length, fun}}), do: fun.()
   def read(%__MODULE__{at: :lost}), do: {:error, Error.new(:corrupt, detail: "a block is lost")}
 
   def read(%__MODULE__{at: {:file, path, offset, length}}) do

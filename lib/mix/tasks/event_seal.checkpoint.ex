@@ -8,6 +8,8 @@ defmodule Mix.Tasks.EventSeal.Checkpoint do
   Keep it where whoever can write to DIR cannot. A host that holds the store may go on meanwhile; it is the host that signs
   (`EventSeal.checkpoint/1`, or by itself).
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Exit status: 0 written, 2 could not run.
 
   Without Mix: `EventSeal.Command.checkpoint/1`.

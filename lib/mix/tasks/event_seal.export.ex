@@ -12,6 +12,8 @@ defmodule Mix.Tasks.EventSeal.Export do
 
   Exit status: 0 exported, 2 could not run.
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Without Mix: `EventSeal.Command.export/1`.
   """
   use Mix.Task

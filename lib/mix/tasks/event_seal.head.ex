@@ -9,6 +9,8 @@ defmodule Mix.Tasks.EventSeal.Head do
   was rolled back. A host that holds the store may go on meanwhile. No flow is named in it, and no body is; see
   `EventSeal.Heads`.
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Exit status: 0 written, 2 could not run.
 
   Without Mix: `EventSeal.Command.head/1`.

@@ -15,6 +15,8 @@ defmodule Mix.Tasks.EventSeal.Import do
 
   Exit status: 0 imported, 1 bad lines and nothing imported, 2 could not run.
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Without Mix: `EventSeal.Command.import/1`.
   """
   use Mix.Task

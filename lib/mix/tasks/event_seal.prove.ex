@@ -8,6 +8,8 @@ defmodule Mix.Tasks.EventSeal.Prove do
   The event must be fixed, and its block covered by a checkpoint. With `--disclose` the proof shows the body. A host that
   holds the store may go on meanwhile. `EventSeal.Proof.verify/2` and `event-seal verify` check it.
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Exit status: 0 written, 2 could not run.
 
   Without Mix: `EventSeal.Command.prove/1`.

@@ -16,6 +16,8 @@ defmodule Mix.Tasks.EventSeal.Report do
 
   A host that holds the store may go on meanwhile. Exit status: 0 all verified, 1 faults found, 2 could not run.
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Without Mix: `EventSeal.Command.report/1`.
   """
   use Mix.Task

@@ -32,6 +32,8 @@ defmodule Mix.Tasks.EventSeal.Verify do
   Reports what was verified, and each fault: flow, position, class, and what is recorded beside what was recomputed
   (`EventSeal.Fault`). A host that holds the store may go on meanwhile.
 
+  A database takes the place of the folder with `--store postgres://…`: see `EventSeal.Store.Postgres`.
+
   Exit status: 0 all verified, 1 faults found, 2 could not run.
 
   Without Mix: `EventSeal.Command.verify/1`.

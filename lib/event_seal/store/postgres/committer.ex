@@ -1,0 +1,245 @@
+defmodule EventSeal.Store.Postgres.Committer do
+  @moduledoc false
+  # The process that commits: it gathers what waits, lays it out as rows on top of the flows as it knows them, and inserts all
+  # of it in one round trip. That nobody else has moved a flow meanwhile, the tables' keys say: then the flows are read
+  # again, and the commits judged anew.
+  #
+  # When the connection breaks, nobody knows whether the commit was done. So each leaves a mark of its own; once no commit can
+  # be under way any more, the mark is there or it is not.
+
+  use GenServer
+
+  require Logger
+  alias EventSeal.{Error, Postgres, Store}
+  alias EventSeal.Store.Postgres.{Client, Draft, Loading, Migration, Rows}
+
+  @group_commits 1_000
+  @group_bytes 33_554_432
+  @group_numbers 100
+  # Flows that are known: all are forgotten when there are more.
+  @most_flows 100_000
+  @tries 10
+  @pause 200
+  @settle "SELECT settle($1)"
+  @take "SELECT take($1, $2)"
+  # Somebody else had the key, or the two waited for each other.
+  @conflicts ["23505", "40001", "40P01"]
+  @fenced "ES001"
+
+  defstruct [:name, :client, :holder, flows: %{}, numbers: [], epochs: %{}]
+
+  @doc false
+  def start_link(name, client, schema), do: GenServer.start_link(__MODULE__, {name, client, schema}, name: name)
+
+  @impl true
+  def init({name, client, schema}) do
+    # Bodies come in messages and lie in the state: they stay out of crash reports, traces and process_info.
+    Process.flag(:sensitive, true)
+
+    case applied(client, schema, @tries) do
+      {:ok, version} ->
+        if version == Migration.known(),
+          do: {:ok, %__MODULE__{name: name, client: client, holder: :crypto.strong_rand_bytes(16)}},
+          else:
+            {:stop,
+             Error.new(:foreign,
+               detail:
+                 "schema #{schema} has version #{version} of the tables, not #{Migration.known()}: mix event_seal.setup"
+             )}
+
+      {:error, error} ->
+        {:stop, Client.storage(error)}
+    end
+  end
+
+  # A question may be asked again.
+  defp applied(client, schema, tries) do
+    case Migration.applied(client.module, client.name, schema) do
+      {:error, %{code: "08007"}} when tries > 0 -> applied(client, schema, tries - 1)
+      answer -> answer
+    end
+  end
+
+  @impl true
+  def handle_call({:commit, ops, size}, from, state) do
+    {:noreply, commit(state, gather([{from, ops}], size, 1))}
+  end
+
+  def handle_call({:lease, shards}, _from, state) do
+    case patiently(state, [{@take, [{[:int2], shards}, {:bytea, state.holder}]}]) do
+      {:ok, [%{rows: [[epoch]]}]} ->
+        {:reply, {:ok, epoch}, %{state | epochs: Map.merge(state.epochs, Map.new(shards, &{&1, epoch}))}}
+
+      {:error, error} ->
+        {:reply, {:error, Client.storage(error)}, state}
+    end
+  end
+
+  # Elixir names this callback of OTP 25 from 1.17 on.
+  @doc false
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
+
+  def format_status(status) do
+    Map.new(status, fn
+      {:state, %{name: name, flows: flows}} -> {:state, %{name: name, flows: map_size(flows)}}
+      {:log, _} -> {:log, []}
+      {key, _} when key in [:message, :state] -> {key, :not_shown}
+      other -> other
+    end)
+  end
+
+  defp gather(waiting, size, count) when size >= @group_bytes or count >= @group_commits, do: Enum.reverse(waiting)
+
+  defp gather(waiting, size, count) do
+    receive do
+      {:"$gen_call", from, {:commit, ops, more}} -> gather([{from, ops} | waiting], size + more, count + 1)
+    after
+      0 -> Enum.reverse(waiting)
+    end
+  end
+
+  # What is refused on flows as they were known is judged once more on flows as they are.
+  defp commit(state, commits, tries \\ @tries) do
+    named = commits |> Enum.flat_map(fn {_from, ops} -> names(ops) end) |> Enum.uniq()
+
+    with {:ok, state, fresh} <- know(state, named), {:ok, state} <- number(state, commits) do
+      {draft, accepted, refused} = judge(Draft.new(state.flows, state.numbers), commits)
+
+      {again, refused} =
+        Enum.split_with(refused, fn {{_from, ops}, _reason} -> Enum.any?(names(ops), &(&1 not in fresh)) end)
+
+      for {{from, _ops}, reason} <- refused, do: GenServer.reply(from, {:error, Error.new(reason)})
+      again = Enum.map(again, &elem(&1, 0))
+      state |> write(draft, accepted, tries) |> forget(again) |> again(again)
+    else
+      {:error, error} -> refuse(state, commits, Client.storage(error))
+    end
+  end
+
+  defp again(state, []), do: state
+  defp again(state, commits), do: commit(state, commits)
+
+  defp judge(draft, commits) do
+    {draft, accepted, refused} =
+      Enum.reduce(commits, {draft, [], []}, fn {_from, ops} = commit, {draft, accepted, refused} ->
+        case Draft.add(draft, ops) do
+          {:ok, draft} -> {draft, [commit | accepted], refused}
+          {:error, reason} -> {draft, accepted, [{commit, reason} | refused]}
+        end
+      end)
+
+    {draft, Enum.reverse(accepted), Enum.reverse(refused)}
+  end
+
+  defp names(ops), do: for(op <- ops, elem(op, 0) not in [:leaf, :checkpoint], do: elem(op, 1))
+
+  # Those that were read just now are returned beside.
+  defp know(state, named) do
+    case Enum.reject(named, &is_map_key(state.flows, &1)) do
+      [] ->
+        {:ok, state, []}
+
+      unknown ->
+        with {:ok, flows} <- Loading.flows(state.client, unknown),
+             do: {:ok, %{state | flows: Map.merge(room(state.flows, named), flows)}, unknown}
+    end
+  end
+
+  defp room(flows, _named) when map_size(flows) < @most_flows, do: flows
+  defp room(flows, named), do: Map.take(flows, named)
+
+  defp number(state, commits) do
+    opened = for {_from, ops} <- commits, {:open, _id, _genesis} <- ops, reduce: 0, do: (count -> count + 1)
+
+    if length(state.numbers) >= opened do
+      {:ok, state}
+    else
+      with {:ok, numbers} <- Loading.numbers(state.client, opened + @group_numbers),
+           do: {:ok, %{state | numbers: state.numbers ++ numbers}}
+    end
+  end
+
+  defp write(state, _draft, [], _tries), do: state
+
+  defp write(state, draft, accepted, tries) do
+    mark = :crypto.strong_rand_bytes(16)
+
+    case if(empty?(draft), do: :ok, else: insert(state, draft, mark)) do
+      :ok ->
+        for {from, _ops} <- accepted, do: GenServer.reply(from, :ok)
+        %{state | flows: draft.flows, numbers: draft.numbers}
+
+      {:error, error} ->
+        failed(forget(%{state | numbers: draft.numbers}, accepted), accepted, error, tries)
+    end
+  end
+
+  defp empty?(draft), do: Enum.all?(draft.rows, fn {_table, rows} -> rows == [] end)
+
+  defp insert(state, draft, mark) do
+    shards = for {_from, id} <- touched(draft), shard = Store.shard(id), uniq: true, do: shard
+    epochs = for shard <- shards, epoch = state.epochs[shard], do: {shard, epoch}
+
+    case Client.run(state.client, Rows.statements(draft, mark, epochs), []) do
+      {:ok, _results} -> :ok
+      {:error, error} -> if Postgres.Error.undone?(error), do: {:error, error}, else: settle(state, mark, error)
+    end
+  end
+
+  defp touched(%{flows: flows, rows: rows}) do
+    numbers = for table <- [:flow, :journal], rows <- rows[table], row <- rows, into: MapSet.new(), do: elem(row, 0)
+    for {id, %{number: number}} <- flows, number in numbers, do: {number, id}
+  end
+
+  defp settle(state, mark, error) do
+    case patiently(state, [{@settle, [bytea: mark]}]) do
+      {:ok, [%{rows: [[true]]}]} -> :ok
+      {:ok, [%{rows: [[false]]}]} -> {:error, %{error | code: "08006"}}
+      {:error, _other} -> exit({:outcome_unknown, error.code})
+    end
+  end
+
+  # A server that is gone for a while is waited for.
+  defp patiently(state, statements) do
+    case Client.run(state.client, statements, []) do
+      {:error, error} = failed ->
+        if Client.passing?(error) or error.code in ["55P03", "57014"] do
+          Process.sleep(@pause)
+          patiently(state, statements)
+        else
+          failed
+        end
+
+      done ->
+        done
+    end
+  end
+
+  defp failed(state, commits, %{code: code}, tries) when code in @conflicts and tries > 0,
+    do: commit(state, commits, tries - 1)
+
+  # One of them is to blame; alone, the others pass.
+  defp failed(state, [_, _ | _] = commits, %{code: code} = error, _tries) do
+    if String.starts_with?(code, ["08", "53", "57"]),
+      do: refuse(state, commits, Client.storage(error)),
+      else: Enum.reduce(commits, state, &commit(&2, [&1]))
+  end
+
+  defp failed(state, commits, %{code: code}, _tries) when code in @conflicts,
+    do: refuse(state, commits, Error.new(:stale))
+
+  defp failed(state, commits, %{code: @fenced}, _tries) do
+    refuse(state, commits, Error.new(:read_only, detail: "another node has taken over the flows of this share"))
+  end
+
+  defp failed(state, commits, error, _tries), do: refuse(state, commits, Client.storage(error))
+
+  defp refuse(state, commits, error) do
+    for {from, _ops} <- commits, do: GenServer.reply(from, {:error, error})
+    state
+  end
+
+  defp forget(state, commits) do
+    %{state | flows: Map.drop(state.flows, Enum.flat_map(commits, fn {_from, ops} -> names(ops) end))}
+  end
+end
