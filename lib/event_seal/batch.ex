@@ -253,12 +253,13 @@ defmodule EventSeal.Batch do
     asked = for {_id, flow, _drafts} = asked <- asked(batch), Stages.direct?(flow, batch.ctx), do: asked
 
     with {:ok, settled} <- Chain.settle_drafts(Enum.map(asked, fn {_id, flow, drafts} -> {flow.chain, drafts} end)) do
-      {:ok,
-       Enum.zip_reduce(asked, settled, batch, fn {id, flow, _drafts}, {chain, runs}, batch ->
-         batch = %{batch | flows: %{batch.flows | id => Stages.taken(flow, chain, runs, batch.ctx)}}
-         spoken_of(batch, id, runs)
-       end)}
+      {:ok, Enum.zip_reduce(asked, settled, batch, &taken/3)}
     end
+  end
+
+  defp taken({id, flow, _drafts}, {chain, runs}, batch) do
+    batch = %{batch | flows: %{batch.flows | id => Stages.taken(flow, chain, runs, batch.ctx)}}
+    spoken_of(batch, id, fn -> for(run <- runs, entry <- Run.entries(run), do: entry.frame) end)
   end
 
   defp asked(batch) do
@@ -284,18 +285,15 @@ defmodule EventSeal.Batch do
   defp framed([{id, flow, drafts} | asked], frames, batch) do
     {own, frames} = Enum.split(frames, length(drafts))
     batch = %{batch | flows: Map.put(batch.flows, id, Stages.framed(flow, own, batch.ctx))}
-    framed(asked, frames, spoken_of(batch, id, own))
+    framed(asked, frames, spoken_of(batch, id, fn -> Enum.map(own, &elem(&1, 0)) end))
   end
 
-  defp spoken_of(%{ctx: %{signs: true}} = batch, id, made) do
-    frames = Enum.flat_map(made, &frames_of/1)
-    %{batch | frames: for(frame <- frames, into: batch.frames, do: {{id, Record.euid(frame)}, frame})}
+  # What a receipt will speak of.
+  defp spoken_of(%{ctx: %{signs: true}} = batch, id, frames) do
+    %{batch | frames: for(frame <- frames.(), into: batch.frames, do: {{id, Record.euid(frame)}, frame})}
   end
 
-  defp spoken_of(batch, _id, _made), do: batch
-
-  defp frames_of({frame, _body}), do: [frame]
-  defp frames_of(%Run{} = run), do: for(entry <- Run.entries(run), do: entry.frame)
+  defp spoken_of(batch, _id, _frames), do: batch
 
   defp settle(batch) do
     {ready, flows} = Enum.reduce(batch.flows, {[], batch.flows}, &ready(&1, &2, batch.ctx))
