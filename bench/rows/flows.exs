@@ -17,7 +17,7 @@ defmodule Bench.Rows.Flows do
         :ok = Store.one_flow(one, events, 300)
 
         Store.open(Path.join(dir, "small"), fn small ->
-          :ok = Store.flows(small, div(events, @each), @each - 1)
+          :ok = Store.flows(small, 1..div(events, @each), @each - 1)
           :ok = Store.close(small, 1..div(events, @each))
           take([{"verify_one_flow", one}, {"verify_small_flows", small}], options)
         end)

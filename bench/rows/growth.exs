@@ -7,6 +7,7 @@ defmodule Bench.Rows.Growth do
   alias Bench.{Callers, Samples, Store}
 
   @each 100
+  @at_once 2_000
   @sizes [{"10k", 10_000}, {"100k", 100_000}, {"1m", 1_000_000}, {"10m", 10_000_000}]
   @row "append_us_at_"
 
@@ -40,10 +41,14 @@ defmodule Bench.Rows.Growth do
     end)
   end
 
+  # Sealed as it is filled: what is not sealed yet has its limits.
   defp fill(name, flows) do
-    :ok = Store.flows(name, flows, @each)
-    :ok = Store.close(name, for(flow <- 1..flows, rem(flow, 5) > 0, do: flow))
-    :ok = Store.seal(name, for(flow <- 1..flows, rem(flow, 5) == 0, do: flow))
+    for first <- 1..flows//@at_once do
+      part = first..min(first + @at_once - 1, flows)
+      :ok = Store.flows(name, part, @each)
+      :ok = Store.close(name, for(flow <- part, rem(flow, 5) > 0, do: flow))
+      :ok = Store.seal(name, for(flow <- part, rem(flow, 5) == 0, do: flow))
+    end
   end
 
   defp append(name, events, options) do

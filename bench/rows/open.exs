@@ -21,7 +21,7 @@ defmodule Bench.Rows.Open do
 
     Store.in_folder(fn dir ->
       Store.open(dir, fn name ->
-        :ok = Store.flows(name, flows, @each)
+        :ok = Store.flows(name, 1..flows, @each)
         :ok = Store.close(name, for(flow <- 1..flows, rem(flow, 5) > 0, do: flow))
       end)
 

@@ -53,12 +53,12 @@ defmodule Bench.Store do
     :ok
   end
 
-  @doc "So many flows of so many events each, a few of them at a time."
-  @spec flows(atom, pos_integer, pos_integer) :: :ok
+  @doc "These flows, of so many events each, a few of them at a time."
+  @spec flows(atom, Range.t(), pos_integer) :: :ok
   def flows(name, flows, each) do
     body = body(300)
 
-    1..flows
+    flows
     |> Stream.chunk_every(max(div(@batch, each), 1))
     |> share(@callers, fn part ->
       for ns <- Enum.chunk_every(1..each, @batch) do
