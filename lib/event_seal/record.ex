@@ -28,8 +28,7 @@ defmodule EventSeal.Record do
 
   @doc "The record of a settled event."
   @spec encode_tail(pos_integer, frame, <<_::256>>, <<_::256>>) :: binary
-  def encode_tail(n, frame, <<hash::binary-32>>, <<provisional::binary-32>>),
-    do: <<2, n::64, hash::binary, provisional::binary, frame::binary>>
+  defdelegate encode_tail(n, frame, hash, provisional), to: Run, as: :record
 
   @doc "Takes a tail record apart. Raises an `EventSeal.Error` (`:corrupt`) if it is none."
   @spec decode_tail(binary) :: {n :: pos_integer, frame, hash :: <<_::256>>, provisional :: <<_::256>>}

@@ -27,9 +27,14 @@ defmodule EventSeal.Chain.Run do
   @doc "A single event as a run."
   @spec of(Entry.t()) :: t
   def of(%Entry{n: n, body: body} = entry) do
-    record = <<2, n::64, entry.hash::binary-32, entry.provisional::binary-32, entry.frame::binary>>
+    record = record(n, entry.frame, entry.hash, entry.provisional)
     %__MODULE__{n: n, count: 1, record: record, bodies: body}
   end
+
+  @doc "The record of a single event."
+  @spec record(pos_integer, binary, <<_::256>>, <<_::256>>) :: binary
+  def record(n, frame, <<hash::binary-32>>, <<provisional::binary-32>>),
+    do: <<2, n::64, hash::binary, provisional::binary, frame::binary>>
 
   @doc "The events of a run, oldest first. Raises as `new/2` does."
   @spec entries(t) :: [Entry.t()]
