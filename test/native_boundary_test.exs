@@ -36,6 +36,15 @@ defmodule EventSeal.NativeBoundaryTest do
     end
   end
 
+  test "a draft with one wrong field is refused", %{block: block} do
+    :rand.seed(:exsss, {3, 3, 3})
+
+    for at <- 0..9, _ <- 1..@rounds do
+      draft = put_elem(draft(1, "vital"), at, term(block, 3))
+      assert outcome(:frames, [:sha256, [draft], 1]) in [:value, :argument_error], inspect(draft, limit: 20)
+    end
+  end
+
   # Any text would do, and leave a file of that name behind.
   test "a lock takes nothing but a path" do
     for wrong <- [nil, 1, :path, ~c"path", {"path"}, ["path"]], do: assert(outcome(:lock, [wrong]) == :argument_error)

@@ -67,5 +67,5 @@ defmodule EventSeal.StoreCase do
     bytes <> :binary.copy(<<0>>, rem(64 - rem(byte_size(bytes), 64), 64))
   end
 
-  def euid(seq), do: <<0::64, seq::64>>
+  def euid(seq), do: <<0xE1D::64, seq::64>>
 end

@@ -1,6 +1,6 @@
 //! Lists as the BEAM gives them: rustler's own decoding panics at an improper one.
 
-use rustler::{Decoder, NifResult, Term};
+use rustler::{Decoder, Error, NifResult, Term};
 use std::ops::Deref;
 
 /// A proper list, decoded.
@@ -12,7 +12,8 @@ impl<'a, T: Decoder<'a>> Decoder<'a> for List<T> {
         let length = term.list_length()?;
         let mut items = Vec::with_capacity(length);
         for item in term.into_list_iterator()? {
-            items.push(item.decode()?);
+            // A tuple's derived decoding raises an error of its own, other than ArgumentError.
+            items.push(item.decode().map_err(|_| Error::BadArg)?);
         }
         Ok(List(items))
     }
