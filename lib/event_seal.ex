@@ -99,8 +99,9 @@ defmodule EventSeal do
     apart = if opts[:verification], do: [{Apart, name}], else: []
     auditor = if opts[:audit], do: [{Auditor, name}], else: []
 
-    # What stands on a process that died starts again with it: a store's handle, a writer's state.
-    Supervisor.init(children ++ log ++ apart ++ auditor, strategy: :rest_for_one)
+    # What stands on a process that died starts again with it: a store's handle, a writer's state. The log signs only while
+    # there is somebody who brings what it signs to the verification store.
+    Supervisor.init(children ++ apart ++ log ++ auditor, strategy: :rest_for_one)
   end
 
   @doc """

@@ -84,6 +84,15 @@ defmodule EventSeal.ApartTest do
     assert {2, _text} = command(:verify, ["--dir", context.store, "--verification", context.apart <> "-nowhere"])
   end
 
+  test "when the tree stops, nothing signs any more before the verification store gets the last", context do
+    start(context)
+    [log, apart] = for part <- ["Log", "Apart"], do: Process.monitor(Module.concat(context.name, part))
+    stop_supervised!(context.name)
+    assert_received {:DOWN, first, :process, _, _}
+    assert_received {:DOWN, ^apart, :process, _, _}
+    assert first == log
+  end
+
   test "without one nothing of it shows", context do
     start(context, verification: {Store.Memory, []})
     stop_supervised!(context.name)
