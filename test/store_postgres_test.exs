@@ -4,7 +4,7 @@ defmodule EventSeal.StorePostgresTest do
 
   import EventSeal.StoreCase
   import ExUnit.CaptureLog
-  alias EventSeal.{Error, Postgres, PostgresServer, Store, Verdict, Wire}
+  alias EventSeal.{Error, Postgres, PostgresServer, Signer, Store, Verdict, Wire}
 
   @moduletag timeout: 240_000
 
@@ -133,6 +133,19 @@ defmodule EventSeal.StorePostgresTest do
 
       assert {:error, %Error{reason: :retracted}} =
                EventSeal.append(name, "patient/1", %{when: 1, kind: "k"}, euid: List.last(receipts).euid)
+    end
+
+    test "marks are swept, but for each writer's last, however old they are", context do
+      opts = opts(context, sweep: :infinity)
+      store = start!({Store.Postgres, opts})
+
+      marks =
+        "INSERT INTO mark SELECT $1 || int8send(n), now() - interval '3 days' FROM generate_series(0, $2 - 1) AS n"
+
+      for {writer, count} <- [{1, 150}, {2, 3}], do: owner!(opts, marks, bytea: <<writer::128>>, int4: count)
+      assert {:ok, 0} = Store.Postgres.sweep(store.name)
+      left = "SELECT substr(id, 1, 16), count(*), max(i64(id, 16)) FROM mark GROUP BY 1 ORDER BY 1"
+      assert owner!(opts, left, []) == [[<<1::128>>, 101, 149], [<<2::128>>, 3, 2]]
     end
 
     test "tables that are not there, or of another version, are refused by name" do
@@ -344,6 +357,8 @@ defmodule EventSeal.StorePostgresTest do
   end
 
   describe "many writers" do
+    @describetag :tmp_dir
+
     test "two stores that write the same flows at once never fork them", context do
       opts = opts(context, sweep: 50)
       stores = for _ <- 1..2, do: start!({Store.Postgres, opts})
@@ -369,6 +384,28 @@ defmodule EventSeal.StorePostgresTest do
       end
     end
 
+    test "what is built upon a turn is refused once somebody has changed the flow, also if it changes nothing",
+         context do
+      opts = opts(context)
+      [one, other] = for _ <- 1..2, do: start!({Store.Postgres, opts})
+      assert Store.shared?(one)
+      refute Store.shared?(Store.handle(Store.Memory, :any))
+      :ok = Store.commit(one, [{:open, "a", "g"}, put("a", 1), put("a", 2)])
+      assert {:ok, %{turn: 2}} = Store.head(one, "a")
+      assert :ok = Store.commit(one, [{:expect, "a", {:turn, 2}}])
+      :ok = Store.commit(other, [{:expect, "a", {:turn, 2}}, {:put, "a", 1, :pool, "amended", "other"}])
+
+      for ops <- [[], [{:drop, "a", 1, euid(1)}], [put("a", 3)], [{:leaf, "leaf"}]] do
+        assert {:error, %Error{reason: :stale}} = Store.commit(one, [{:expect, "a", {:turn, 2}} | ops])
+        assert {:error, %Error{reason: :stale}} = Store.commit(one, [{:expect, "b", {:turn, 0}} | ops])
+      end
+
+      :ok = Store.commit(one, [{:expect, "a", {:turn, 3}}, put("a", 3), {:drop, "a", 1, euid(1)}])
+      :ok = Store.commit(other, [{:expect, "a", {:turn, 5}}, sealed("a", 0, 1, [2, 3])])
+      {:ok, _} = Store.Postgres.sweep(one.name)
+      for store <- [one, other], do: assert({:ok, %{turn: 6, height: 1}} = Store.head(store, "a"))
+    end
+
     # The next block, as this store believes it to be.
     defp contend(store, flow) do
       {:ok, head} = Store.head(store, flow)
@@ -381,23 +418,71 @@ defmodule EventSeal.StorePostgresTest do
       end
     end
 
-    test "a tree that takes over is believed, the one before it writes no more", context do
+    test "two trees write one flow in turns, each as if it were alone; the epoch grows when the other seals", context do
       opts = opts(context)
-      first = tree!(opts)
       item = fn n -> {"patient/1", %{when: n, kind: "vital", body: "#{n}"}} end
+      trees = [first, second] = for _ <- 1..2, do: tree!(opts)
       {:ok, _} = EventSeal.append_many(first, for(n <- 1..5, do: item.(n)))
-      second = tree!(opts)
       {:ok, _} = EventSeal.append_many(second, for(n <- 6..9, do: item.(n)))
-      assert {:error, %Error{reason: :read_only}} = EventSeal.append(first, "patient/1", elem(item.(6), 1))
-      assert {:error, %Error{reason: :read_only}} = EventSeal.seal(first, "patient/1")
-      {:ok, 6} = EventSeal.seal(second, "patient/1")
+      {:ok, _} = EventSeal.append(first, "patient/1", elem(item.(10), 1))
+      {:ok, 7} = EventSeal.seal(first, "patient/1")
+      {:ok, _} = EventSeal.append_many(second, for(n <- 11..14, do: item.(n)))
+      {:ok, 4} = EventSeal.seal(second, "patient/1")
+      {:ok, _} = EventSeal.append(first, "patient/1", elem(item.(15), 1))
+      {:ok, 1} = EventSeal.seal(first, "patient/1")
 
-      for name <- [first, second] do
-        assert {:ok, %{fault_count: 0, events: 9, fixed: 6}} = EventSeal.verify(name)
+      for name <- trees do
+        assert {:ok, %{fault_count: 0, events: 15, fixed: 12}} = EventSeal.verify(name)
+        assert Enum.map(EventSeal.stream(name, "patient/1"), & &1.body) == Enum.map(1..15, &to_string/1)
       end
 
-      assert [[2]] = owner!(opts, "SELECT DISTINCT epoch FROM block", [])
+      assert [[1], [2], [3]] = owner!(opts, "SELECT epoch FROM block ORDER BY height", [])
       assert {:ok, 2} = Store.lease(handle(second), 0..1023)
+    end
+
+    # What a tree has in memory is not what it answers by, where another may have changed it.
+    test "what one tree has done the other knows in each of its answers", context do
+      opts = opts(context)
+      [first, second] = for _ <- 1..2, do: tree!(opts, pool_window: 3_600_000)
+      event = %{when: 1, kind: "vital", body: "1"}
+      euids = for n <- 1..6, do: <<n::128>>
+      for euid <- euids, do: {:ok, _} = EventSeal.append(first, "patient/1", event, euid: euid)
+      assert {:ok, _} = EventSeal.amend(second, "patient/1", hd(euids), %{body: "2"}, revision: 0)
+      assert {:error, %Error{reason: :revision}} = EventSeal.retract(first, "patient/1", hd(euids), revision: 0)
+      assert {:ok, _} = EventSeal.retract(second, "patient/1", hd(euids), revision: 1)
+      assert {:error, %Error{reason: :retracted}} = EventSeal.append(first, "patient/1", event, euid: hd(euids))
+      assert {:error, %Error{reason: :count}} = EventSeal.append(first, "patient/1", event, expect: 6)
+      assert {:ok, %{recorded_at: at}} = EventSeal.append(second, "patient/1", event, euid: <<7::128>>)
+      assert {:ok, %{recorded_at: ^at}} = EventSeal.append(first, "patient/1", event, euid: <<7::128>>)
+
+      assert {:error, %Error{reason: :conflict}} =
+               EventSeal.append(second, "patient/1", %{event | body: "x"}, euid: <<7::128>>)
+
+      assert {:ok, 6} = EventSeal.settle(second, "patient/1")
+      assert {:error, %Error{reason: :settled}} = EventSeal.amend(first, "patient/1", <<2::128>>, %{body: "3"})
+      assert {:ok, 0} = EventSeal.settle(first, "patient/1")
+      waiting = Task.async(fn -> EventSeal.await_fixed(first, "patient/1", <<7::128>>) end)
+      assert {:ok, _} = EventSeal.close(second, "patient/1")
+      assert {:error, %Error{reason: :closed}} = EventSeal.append(first, "patient/1", event)
+      assert {:ok, %{stage: :fixed, n: 6}} = Task.await(waiting)
+      assert {:error, %Error{reason: :not_found}} = EventSeal.settle(first, "patient/2")
+      assert {:ok, _} = EventSeal.append(second, "patient/2", event)
+      assert {:ok, 1} = EventSeal.settle(first, "patient/2")
+      for name <- [first, second], do: assert({:ok, %{fault_count: 0, events: 8}} = EventSeal.verify(name))
+    end
+
+    test "a checkpoint covers what other trees have written", %{tmp_dir: dir} = context do
+      {:ok, _} = Signer.File.generate(Path.join(dir, "log.key"), "ward.example/log")
+      opts = opts(context)
+      signing = tree!(opts, checkpoints: [signer: {Signer.File, Path.join(dir, "log.key")}, every: :infinity])
+      other = tree!(opts)
+
+      for n <- 1..2 do
+        {:ok, _} = EventSeal.append_many(other, for(_ <- 1..3, do: {"patient/1", %{when: n, kind: "vital"}}))
+        {:ok, _} = EventSeal.checkpoint(signing)
+        covered = 3 * n
+        assert {:ok, %{n: ^covered, covered: ^covered}} = EventSeal.coverage(signing, "patient/1")
+      end
     end
   end
 

@@ -19,6 +19,8 @@ defmodule EventSeal.Writer do
   @idle_flows 1024
   @idle_bytes 65_536
   @retry 1_000_000
+  # So often others may be faster before a caller is told.
+  @races 100
   # However long a wait is, the clock is looked at again after this.
   @longest_wait 60_000_000
 
@@ -51,11 +53,28 @@ defmodule EventSeal.Writer do
         do: body,
         else: {:join, body, Enum.map(others, fn {index, items} -> {index, Enum.map(items, &elem(&1, 0))} end)}
 
-    with {:ok, receipts} <- call(instance, first, request, cost({:many, items})) do
+    ask = fn -> call(instance, first, request, cost({:many, items})) end
+
+    with {:ok, receipts} <- if(others == [], do: ask.(), else: insist(ask, @races)) do
       order = Enum.flat_map([{first, own} | others], fn {_, items} -> Enum.map(items, &elem(&1, 1)) end)
       {:ok, order |> Enum.zip(receipts) |> Enum.sort() |> Enum.map(&elem(&1, 1))}
     end
   end
+
+  # Of several writers' flows one may have been changed by another tree: then nothing was done.
+  defp insist(ask, races) do
+    case ask.() do
+      {:error, %Error{reason: :stale}} when races > 0 ->
+        pause(@races - races)
+        insist(ask, races - 1)
+
+      outcome ->
+        outcome
+    end
+  end
+
+  # Not at once again and again, and not both at the same time.
+  defp pause(lost), do: Process.sleep(:rand.uniform(min(lost, 20) + 1) - 1)
 
   @doc "Has the writer send `{ref, :left}` to the caller when the event leaves the pool and sandbox, fixed or retracted."
   @spec watch(pid, String.t(), binary, reference, timeout) :: :ok
@@ -220,11 +239,27 @@ defmodule EventSeal.Writer do
 
   defp run(%{refusal: %Error{} = error} = state, requests), do: Enum.reduce(requests, state, &refuse(&2, [&1], error))
 
-  defp run(state, requests) do
+  defp run(state, requests), do: run(state, requests, @races)
+
+  defp run(state, requests, races) do
     case Batch.run(state.flows, requests, ctx(state)) do
-      {:ok, batch} -> state |> commit(batch) |> reply(batch, requests)
+      {:ok, batch} -> state |> commit(batch, races) |> done(batch, requests, races)
       {:error, error} -> refuse(state, requests, error)
     end
+  end
+
+  defp done({:raced, state}, batch, requests, races), do: again(state, Map.keys(batch.flows), requests, races)
+  defp done(outcome, batch, requests, _races), do: reply(outcome, batch, requests)
+
+  # Another tree has changed a flow of these; nothing was done. Asked in parts, so that only that flow is read anew.
+  defp again(state, [_, _ | _], [_, _ | _] = requests, _races) do
+    {some, others} = Enum.split(requests, div(length(requests), 2))
+    state |> run(some) |> run(others)
+  end
+
+  defp again(state, flows, requests, races) do
+    pause(@races - races)
+    flows |> Enum.reduce(state, &drop(&2, &1)) |> run(requests, races - 1)
   end
 
   # Something in these requests cannot be packed, settled or sealed. Each alone, so that only the one is refused.
@@ -236,11 +271,12 @@ defmodule EventSeal.Writer do
 
   defp refuse(state, requests, _error), do: Enum.reduce(requests, state, &run(&2, [&1]))
 
-  defp commit(state, %Batch{ops: []} = batch), do: {:ok, adopt(state, batch)}
+  defp commit(state, %Batch{ops: []} = batch, _races), do: {:ok, adopt(state, batch)}
 
-  defp commit(state, batch) do
+  defp commit(%{ctx: %{shared: shared}} = state, batch, races) do
     case Store.commit(state.store, batch.ops) do
       :ok -> {:ok, adopt(state, batch)}
+      {:error, %Error{reason: :stale}} when shared and races > 0 -> {:raced, state}
       {:error, error} -> {error, forget(state, Map.keys(batch.flows))}
     end
   end
@@ -422,6 +458,7 @@ defmodule EventSeal.Writer do
       store: instance.store,
       epoch: 1,
       signs: options[:receipts] != nil,
+      shared: Store.shared?(instance.store),
       suite: options[:suite],
       window: options[:pool_window] * 1000,
       block: %{block | max_age: max_age}

@@ -176,7 +176,7 @@ CREATE TABLE checkpoint (
   data bytea NOT NULL
 );
 
--- Who may write a shard of the flows: whoever took it last, under the greatest epoch.
+-- Under which epoch a shard of the flows was taken for writing, by whom.
 CREATE TABLE lease (
   shard smallint NOT NULL CHECK (shard BETWEEN 0 AND 1023),
   epoch bigint NOT NULL,
@@ -185,7 +185,8 @@ CREATE TABLE lease (
   PRIMARY KEY (shard, epoch)
 );
 
--- One row a commit: by it a writer whose connection broke learns whether its commit was done.
+-- One row a commit: by it a writer whose connection broke learns whether its commit was done. An id is the writer's 16
+-- bytes, and a number that it counts up.
 CREATE TABLE mark (
   id bytea PRIMARY KEY,
   made_at timestamptz NOT NULL DEFAULT now()
@@ -193,14 +194,9 @@ CREATE TABLE mark (
 
 -- What every commit begins with. It shares a lock with other commits and with nobody else, for the one round trip that it
 -- takes: take() and settle() wait for all commits that are under way.
-CREATE FUNCTION begin_commit(mark_id bytea, shards smallint[], epochs bigint[]) RETURNS void LANGUAGE plpgsql
-  SET search_path = event_seal, pg_temp AS $$
+CREATE FUNCTION begin_commit(mark_id bytea) RETURNS void LANGUAGE plpgsql SET search_path = event_seal, pg_temp AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock_shared('lease'::regclass::oid::bigint);
-  IF EXISTS (SELECT FROM unnest(shards, epochs) AS own (shard, epoch) JOIN lease USING (shard)
-             WHERE lease.epoch > own.epoch) THEN
-    RAISE EXCEPTION 'another node has taken these flows over' USING ERRCODE = 'ES001';
-  END IF;
   INSERT INTO mark (id) VALUES (mark_id);
 END $$;
 
@@ -264,7 +260,10 @@ BEGIN
     OR (s.stage = 'gone' AND s.turn < s.last)
   );
   GET DIAGNOSTICS gone = ROW_COUNT;
-  DELETE FROM mark WHERE made_at < now() - interval '1 day';
+  -- Each writer's last ones stay, however long it is away: it may still have to ask.
+  DELETE FROM mark AS m USING (
+    SELECT substr(id, 1, 16) AS writer, max(i64(id, 16)) AS last FROM mark GROUP BY 1) AS w
+  WHERE substr(m.id, 1, 16) = w.writer AND i64(m.id, 16) < w.last - 100;
   RETURN gone;
 END $$;
 
@@ -301,6 +300,7 @@ GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, place, who TO even
 GRANT INSERT ON flow, event, block, journal, spent, leaf, checkpoint, lease, mark TO event_seal_writer;
 GRANT USAGE ON SEQUENCE flow_number TO event_seal_writer;
 GRANT EXECUTE ON FUNCTION begin_commit, take, settle, add_to_log, sweep TO event_seal_writer;
+GRANT EXECUTE ON FUNCTION i64 TO event_seal_sweeper;
 GRANT SELECT ON block TO event_seal_sweeper;
 GRANT SELECT, DELETE ON journal, mark TO event_seal_sweeper;
 

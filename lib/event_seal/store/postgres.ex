@@ -27,8 +27,21 @@ defmodule EventSeal.Store.Postgres do
   is ever updated, and all of a commit is inserted in one round trip and one transaction. Two writers cannot fork a flow: each
   change takes the flow's next turn, each block its next height, and these are keys.
 
-  A writer takes its shards under an epoch that grows. The commits of one whose shards were taken by another node are refused
-  as `:read_only`.
+  ## Many writers
+
+  Any number of trees, on any number of nodes, may write to one database at once, to the same flows too. No lock is held
+  until a caller commits: whoever builds upon a flow that another has changed meanwhile is told by the keys, reads it again and
+  asks itself again what its callers asked, so that they are answered as if one tree had done it all. A caller is
+  told `:stale` only where others were faster again and again; nothing was done then. A flow whose events come through one node
+  needs no second try, so flows are best spread over nodes by patient, but need not be.
+
+  Each tree's blocks bear an epoch, which grows whenever another tree seals a flow's next block.
+
+  Of what a node had in its pool and sandbox when it went, nothing is lost; it settles and is sealed when its tree starts again, or
+  any other does, or somebody asks for it. One node, not each of them, should have `checkpoints:` and `verification:`: it
+  covers what all of them wrote.
+
+  ## When a connection breaks
 
   When the connection breaks in the midst of a commit, the next one finds out whether it was done; callers wait for that.
   """
@@ -69,6 +82,9 @@ defmodule EventSeal.Store.Postgres do
   end
 
   @impl true
+  def shared?, do: true
+
+  @impl true
   def commit(name, ops) when is_list(ops) do
     case Error.reduce(ops, {[], 0}, &pack/2) do
       {:ok, {packed, size}} -> GenServer.call(name, {:commit, Enum.reverse(packed), size}, :infinity)
@@ -97,6 +113,7 @@ defmodule EventSeal.Store.Postgres do
     {own_height, own_first, own_count, flags == 1, own_euids} == {height, first, count, closes, euids}
   end
 
+  defp op?({:expect, flow, {:turn, turn}}), do: is_binary(flow) and is_integer(turn)
   defp op?({:expect, flow, height}), do: is_binary(flow) and (height == :none or is_integer(height))
   defp op?({:open, flow, genesis}), do: is_binary(flow) and is_binary(genesis)
 

@@ -10,7 +10,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   use GenServer
 
   require Logger
-  alias EventSeal.{Error, Postgres, Store}
+  alias EventSeal.{Error, Postgres}
   alias EventSeal.Store.Postgres.{Client, Draft, Loading, Migration, Rows}
 
   @group_commits 1_000
@@ -24,9 +24,8 @@ defmodule EventSeal.Store.Postgres.Committer do
   @take "SELECT take($1, $2)"
   # Somebody else had the key, or the two waited for each other.
   @conflicts ["23505", "40001", "40P01"]
-  @fenced "ES001"
 
-  defstruct [:name, :client, :holder, flows: %{}, numbers: [], epochs: %{}]
+  defstruct [:name, :client, :holder, marks: 0, flows: %{}, numbers: []]
 
   @doc false
   def start_link(name, client, schema), do: GenServer.start_link(__MODULE__, {name, client, schema}, name: name)
@@ -67,11 +66,8 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   def handle_call({:lease, shards}, _from, state) do
     case patiently(state, [{@take, [{[:int2], shards}, {:bytea, state.holder}]}]) do
-      {:ok, [%{rows: [[epoch]]}]} ->
-        {:reply, {:ok, epoch}, %{state | epochs: Map.merge(state.epochs, Map.new(shards, &{&1, epoch}))}}
-
-      {:error, error} ->
-        {:reply, {:error, Client.storage(error)}, state}
+      {:ok, [%{rows: [[epoch]]}]} -> {:reply, {:ok, epoch}, state}
+      {:error, error} -> {:reply, {:error, Client.storage(error)}, state}
     end
   end
 
@@ -102,7 +98,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp commit(state, commits, tries \\ @tries) do
     named = commits |> Enum.flat_map(fn {_from, ops} -> names(ops) end) |> Enum.uniq()
 
-    with {:ok, state, fresh} <- know(state, named), {:ok, state} <- number(state, commits) do
+    with {:ok, state, fresh} <- know(unchecked(state, commits), named), {:ok, state} <- number(state, commits) do
       {draft, accepted, refused} = judge(Draft.new(state.flows, state.numbers), commits)
 
       {again, refused} =
@@ -133,6 +129,14 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   defp names(ops), do: for(op <- ops, elem(op, 0) not in [:leaf, :checkpoint], do: elem(op, 1))
 
+  # What a commit expects of a flow that it does not change, no key will say: such a flow is read.
+  defp unchecked(state, commits) do
+    expected = for {_from, ops} <- commits, {:expect, id, _} <- ops, id not in changed(ops), do: id
+    %{state | flows: Map.drop(state.flows, expected)}
+  end
+
+  defp changed(ops), do: for(op <- ops, elem(op, 0) in [:open, :put, :drop, :block], do: elem(op, 1))
+
   # Those that were read just now are returned beside.
   defp know(state, named) do
     case Enum.reject(named, &is_map_key(state.flows, &1)) do
@@ -162,7 +166,8 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp write(state, _draft, [], _tries), do: state
 
   defp write(state, draft, accepted, tries) do
-    mark = :crypto.strong_rand_bytes(16)
+    mark = <<state.holder::binary, state.marks::64>>
+    state = %{state | marks: state.marks + 1}
 
     case if(empty?(draft), do: :ok, else: insert(state, draft, mark)) do
       :ok ->
@@ -177,18 +182,10 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp empty?(draft), do: Enum.all?(draft.rows, fn {_table, rows} -> rows == [] end)
 
   defp insert(state, draft, mark) do
-    shards = for {_from, id} <- touched(draft), shard = Store.shard(id), uniq: true, do: shard
-    epochs = for shard <- shards, epoch = state.epochs[shard], do: {shard, epoch}
-
-    case Client.run(state.client, Rows.statements(draft, mark, epochs), []) do
+    case Client.run(state.client, Rows.statements(draft, mark), []) do
       {:ok, _results} -> :ok
       {:error, error} -> if Postgres.Error.undone?(error), do: {:error, error}, else: settle(state, mark, error)
     end
-  end
-
-  defp touched(%{flows: flows, rows: rows}) do
-    numbers = for table <- [:flow, :journal], rows <- rows[table], row <- rows, into: MapSet.new(), do: elem(row, 0)
-    for {id, %{number: number}} <- flows, number in numbers, do: {number, id}
   end
 
   defp settle(state, mark, error) do
@@ -227,10 +224,6 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   defp failed(state, commits, %{code: code}, _tries) when code in @conflicts,
     do: refuse(state, commits, Error.new(:stale))
-
-  defp failed(state, commits, %{code: @fenced}, _tries) do
-    refuse(state, commits, Error.new(:read_only, detail: "another node has taken over the flows of this share"))
-  end
 
   defp failed(state, commits, error, _tries), do: refuse(state, commits, Client.storage(error))
 

@@ -33,6 +33,10 @@ defmodule EventSeal.Store.Postgres.Draft do
     end)
   end
 
+  defp step({:expect, id, {:turn, turn}}, draft) do
+    if match?(%Flow{turn: ^turn}, Map.fetch!(draft.flows, id)), do: {:ok, draft}, else: {:error, :stale}
+  end
+
   defp step({:expect, id, expected}, draft) do
     found = with %Flow{height: height} <- Map.fetch!(draft.flows, id), do: height
     if (found || :none) == expected, do: {:ok, draft}, else: {:error, :stale}

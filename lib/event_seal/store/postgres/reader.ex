@@ -25,12 +25,12 @@ defmodule EventSeal.Store.Postgres.Reader do
   """
 
   @flow """
-  SELECT f.genesis, b.height, b.first, b.count, b.closes, b.next_seq, b.when_top FROM flow AS f #{@last}
+  SELECT f.genesis, b.height, b.first, b.count, b.closes, b.next_seq, b.when_top, b.turn FROM flow AS f #{@last}
   WHERE f.id = $1
   """
 
   @journal """
-  SELECT j.seq, j.stage, j.next_seq, j.meta, j.data FROM flow AS f #{@last}
+  SELECT j.turn, j.seq, j.stage, j.next_seq, j.meta, j.data FROM flow AS f #{@last}
   JOIN journal AS j ON j.flow = f.number
   WHERE f.id = $1 ORDER BY j.turn
   """
@@ -116,9 +116,9 @@ defmodule EventSeal.Store.Postgres.Reader do
     end
   end
 
-  defp sealed([genesis | [nil | _]], flow, _last), do: %Head{flow: flow, genesis: :binary.copy(genesis)}
+  defp sealed([genesis | [nil | _]], flow, _last), do: %Head{flow: flow, genesis: :binary.copy(genesis), turn: 0}
 
-  defp sealed([genesis, height, first, count, closes, next_seq, when_top], flow, last) do
+  defp sealed([genesis, height, first, count, closes, next_seq, when_top, turn], flow, last) do
     %Head{
       flow: flow,
       genesis: :binary.copy(genesis),
@@ -126,6 +126,7 @@ defmodule EventSeal.Store.Postgres.Reader do
       fixed: first + count - 1,
       closed: closes,
       when_max: when_top,
+      turn: turn,
       next_seq: next_seq,
       last_block: with([%Piece{at: {:binary, block}}] <- last, do: block, else: (_none -> nil))
     }
@@ -133,15 +134,15 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   # The journal's rows in order: the last of an entry counts, and its last data.
   defp entries(head, journal) do
-    {entries, next_seq} = Enum.reduce(journal, {%{}, head.next_seq}, &change/2)
+    {entries, next_seq, turn} = Enum.reduce(journal, {%{}, head.next_seq, head.turn}, &change/2)
     # Copied, so that one of them does not keep all that was read in memory.
     entries =
       for {seq, {stage, meta, data}} <- Enum.sort(entries), do: {seq, stage, :binary.copy(meta), :binary.copy(data)}
 
-    %{head | entries: entries, next_seq: next_seq}
+    %{head | entries: entries, next_seq: next_seq, turn: turn}
   end
 
-  defp change([seq, stage, next_seq, meta, data], {entries, before}) do
+  defp change([turn, seq, stage, next_seq, meta, data], {entries, before, last}) do
     entries =
       case stage do
         "block" -> Map.reject(entries, fn {own, _entry} -> own <= seq end)
@@ -150,7 +151,7 @@ defmodule EventSeal.Store.Postgres.Reader do
         "tail" -> put(entries, seq, :tail, meta, data)
       end
 
-    {entries, max(before, next_seq)}
+    {entries, max(before, next_seq), max(last, turn)}
   end
 
   defp put(entries, seq, stage, meta, nil) do

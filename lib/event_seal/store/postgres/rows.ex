@@ -20,18 +20,16 @@ defmodule EventSeal.Store.Postgres.Rows do
     end
 
   @inserts Map.new(inserts)
-  @begin "SELECT begin_commit($1, $2, $3)"
+  @begin "SELECT begin_commit($1)"
   @log "SELECT add_to_log($1, $2)"
 
   @doc "The statements of a commit: its mark, the rows, and last the log, which others wait for."
-  @spec statements(Draft.t(), binary, [{0..1023, pos_integer}]) :: [EventSeal.Postgres.statement()]
-  def statements(draft, mark, epochs) do
-    {shards, epochs} = Enum.unzip(epochs)
-
+  @spec statements(Draft.t(), binary) :: [EventSeal.Postgres.statement()]
+  def statements(draft, mark) do
     inserts =
       for {table, columns} <- @tables, rows = Draft.rows(draft, table), rows != [], do: insert(table, columns, rows)
 
-    [{@begin, [{:bytea, mark}, {[:int2], shards}, {[:int8], epochs}]} | inserts] ++ log(draft)
+    [{@begin, [bytea: mark]} | inserts] ++ log(draft)
   end
 
   # In one order everywhere, so that two commits never wait for each other.
