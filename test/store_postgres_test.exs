@@ -140,11 +140,12 @@ defmodule EventSeal.StorePostgresTest do
       store = start!({Store.Postgres, opts})
 
       marks =
-        "INSERT INTO mark SELECT $1 || int8send(n), now() - interval '3 days' FROM generate_series(0, $2 - 1) AS n"
+        "INSERT INTO mark (id, made_at) SELECT $1 || int8send(n), now() - interval '3 days' FROM generate_series(0, $2 - 1) AS n"
 
       for {writer, count} <- [{1, 150}, {2, 3}], do: owner!(opts, marks, bytea: <<writer::128>>, int4: count)
+      :ok = Store.commit(store, [{:leaf, "leaf"}])
       assert {:ok, 0} = Store.Postgres.sweep(store.name)
-      left = "SELECT substr(id, 1, 16), count(*), max(i64(id, 16)) FROM mark GROUP BY 1 ORDER BY 1"
+      left = "SELECT substr(id, 1, 16), count(*), max(i64(id, 16)) FROM mark GROUP BY 1 ORDER BY 1 LIMIT 2"
       assert owner!(opts, left, []) == [[<<1::128>>, 101, 149], [<<2::128>>, 3, 2]]
     end
 
@@ -317,6 +318,24 @@ defmodule EventSeal.StorePostgresTest do
         {:ok, leaves} = Store.log(direct, {:leaves, 0, 1_000})
         assert leaves == Enum.map(done, &to_string/1)
       end)
+    end
+
+    test "a commit that was given up and asked about comes too late, even if it comes", context do
+      opts = opts(context)
+      store = start!({Store.Postgres, opts})
+      client = Module.concat(store.name, "Client")
+      :ok = Store.commit(store, [{:open, "a", "g"}])
+      asked = {"SELECT settle($1)", [bytea: <<7::192>>]}
+      done = {"SELECT begin_commit($1)", [bytea: <<8::192>>]}
+      # Once more, too, if the first answer was lost.
+      for _ <- 1..2, do: assert({:ok, [%{rows: [[false]]}]} = Postgres.run(client, [asked]))
+      late = [{"SELECT begin_commit($1)", [bytea: <<7::192>>]}, {"INSERT INTO leaf VALUES (0, 'late')", []}]
+      assert {:error, %Postgres.Error{code: "23505"}} = Postgres.run(client, late)
+      assert {:ok, %{leaves: 0}} = Store.log(store, :size)
+      {:ok, _} = Postgres.run(client, [done])
+
+      for _ <- 1..2,
+          do: assert({:ok, [%{rows: [[true]]}]} = Postgres.run(client, [put_elem(asked, 1, bytea: <<8::192>>)]))
     end
 
     test "sessions ended and the server killed under load: acknowledged lost 0, doubled 0, forks 0, false faults 0" do

@@ -189,11 +189,12 @@ CREATE TABLE lease (
 -- bytes, and a number that it counts up.
 CREATE TABLE mark (
   id bytea PRIMARY KEY,
-  made_at timestamptz NOT NULL DEFAULT now()
+  made_at timestamptz NOT NULL DEFAULT now(),
+  done boolean NOT NULL DEFAULT true -- false: the writer asked before the commit came, which is refused then
 );
 
 -- What every commit begins with. It shares a lock with other commits and with nobody else, for the one round trip that it
--- takes: take() and settle() wait for all commits that are under way.
+-- takes: take() waits for all commits that are under way.
 CREATE FUNCTION begin_commit(mark_id bytea) RETURNS void LANGUAGE plpgsql SET search_path = event_seal, pg_temp AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock_shared('lease'::regclass::oid::bigint);
@@ -217,11 +218,12 @@ BEGIN
   RETURN last.epoch;
 END $$;
 
--- Whether a commit was done, once nobody can be doing it any more.
+-- Whether a commit was done. If not, its mark is made here, so that it will not be done later either: a server that was
+-- paused, or a network that was cut, may still bring it. If somebody is doing it just now, this waits for the outcome.
 CREATE FUNCTION settle(mark_id bytea) RETURNS boolean LANGUAGE plpgsql SET search_path = event_seal, pg_temp AS $$
 BEGIN
-  PERFORM pg_advisory_xact_lock('lease'::regclass::oid::bigint);
-  RETURN EXISTS (SELECT FROM mark WHERE id = mark_id);
+  INSERT INTO mark (id, done) VALUES (mark_id, false) ON CONFLICT DO NOTHING;
+  RETURN (SELECT done FROM mark WHERE id = mark_id);
 END $$;
 
 -- Leaves and checkpoints get the next numbers. The lock is held until the commit that adds them has ended, and is taken
@@ -260,10 +262,11 @@ BEGIN
     OR (s.stage = 'gone' AND s.turn < s.last)
   );
   GET DIAGNOSTICS gone = ROW_COUNT;
-  -- Each writer's last ones stay, however long it is away: it may still have to ask.
+  -- Each writer's last ones stay, however long it is away: it may still have to ask. A day is longer than any network
+  -- keeps a commit that was given up.
   DELETE FROM mark AS m USING (
     SELECT substr(id, 1, 16) AS writer, max(i64(id, 16)) AS last FROM mark GROUP BY 1) AS w
-  WHERE substr(m.id, 1, 16) = w.writer AND i64(m.id, 16) < w.last - 100;
+  WHERE substr(m.id, 1, 16) = w.writer AND i64(m.id, 16) < w.last - 100 AND m.made_at < now() - interval '1 day';
   RETURN gone;
 END $$;
 

@@ -4,8 +4,8 @@ defmodule EventSeal.Store.Postgres.Committer do
   # of it in one round trip. That nobody else has moved a flow meanwhile, the tables' keys say: then the flows are read
   # again, and the commits judged anew.
   #
-  # When the connection breaks, nobody knows whether the commit was done. So each leaves a mark of its own; once no commit can
-  # be under way any more, the mark is there or it is not.
+  # When the connection breaks, nobody knows whether the commit was done. So each leaves a mark of its own; whoever makes it
+  # first, the commit or the question after it, has decided.
 
   use GenServer
 
