@@ -200,7 +200,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp patiently(state, statements) do
     case Client.run(state.client, statements, []) do
       {:error, error} = failed ->
-        if Client.passing?(error) or error.code in ["55P03", "57014"] do
+        if Client.passing?(error) do
           Process.sleep(@pause)
           patiently(state, statements)
         else
