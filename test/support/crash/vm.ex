@@ -26,6 +26,16 @@ defmodule EventSeal.Crash.Vm do
   @doc "Waits until it has ended by itself."
   def await({port, _pid}), do: await_exit(port, 0)
 
+  @doc "Waits until it has ended by itself, or by `kill -9`, and says which."
+  def outcome({port, _pid}) do
+    receive do
+      {^port, {:exit_status, 0}} -> :done
+      {^port, {:exit_status, 137}} -> :killed
+      {^port, {:exit_status, status}} -> flunk("the VM ended with #{status}")
+      {^port, {:data, _}} -> outcome({port, nil})
+    end
+  end
+
   @doc "Runs the plan in a VM and kills it under load, or `while_opening`, when the store may still be opened."
   def kill_under_load(plan, path, while_opening) do
     File.write!(path, :erlang.term_to_binary(plan))

@@ -67,6 +67,12 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   @block "SELECT #{@columns} FROM (SELECT *, true AS now FROM block WHERE flow = $1 AND height = $2) AS b #{@sections}"
 
+  @all_spent """
+  SELECT f.id, s.euid FROM (SELECT id, number FROM flow
+    WHERE (id > $1 OR $1 IS NULL) AND EXISTS (SELECT FROM spent WHERE flow = number) ORDER BY id LIMIT $2) AS f
+  JOIN spent AS s ON s.flow = f.number ORDER BY f.id, s.euid
+  """
+
   @ids "SELECT id FROM flow WHERE id > $1 OR $1 IS NULL ORDER BY id LIMIT $2"
 
   # Closed flows of few blocks and events, each block with its flow's last height.
@@ -226,8 +232,16 @@ defmodule EventSeal.Store.Postgres.Reader do
     end
   end
 
-  @spec flows(Client.t(), Store.flow() | nil, pos_integer, :ids | :blocks) ::
-          {:ok, [Store.flow()] | [{Store.flow(), [Piece.t()] | nil}]} | {:error, Error.t()}
+  @spec flows(Client.t(), Store.flow() | nil, pos_integer, :ids | :blocks | :spent) ::
+          {:ok, [Store.flow()] | [{Store.flow(), [Piece.t()] | nil}] | [{Store.flow(), [Store.euid()]}]}
+          | {:error, Error.t()}
+  def flows(client, after_flow, limit, :spent) do
+    with {:ok, [rows]} <- Client.read(client, [{@all_spent, [text: after_flow, int8: limit]}]) do
+      spent = Enum.group_by(rows, &hd/1, fn [_id, euid] -> :binary.copy(euid) end)
+      {:ok, for({id, euids} <- Enum.sort(spent), do: {:binary.copy(id), euids})}
+    end
+  end
+
   def flows(client, after_flow, limit, what) do
     with {:ok, [rows]} <- Client.read(client, [{@ids, [text: after_flow, int8: limit]}]) do
       ids = for [id] <- rows, do: :binary.copy(id)
