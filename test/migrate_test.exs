@@ -89,11 +89,11 @@ defmodule EventSeal.MigrateTest do
     test "killed again and again, #{moment} what it was about to do, it comes to the end, there and back", context do
       %{tmp_dir: dir, before: before, retracted: retracted} = context
       opts = PostgresServer.store!(PostgresServer.shared())
-      secret = Keyword.update!(opts, :password, & &1.())
+      database = PostgresServer.written(opts)
       disk = {Store.Disk, dir: Path.join(dir, "disk"), mode: :read}
       back = Path.join(dir, "back")
-      assert killed(disk, {Store.Postgres, secret}, @passes, dir) > 2
-      assert killed({Store.Postgres, secret}, {Store.Disk, dir: back}, 8 * @passes, dir) > 2
+      assert killed(disk, database, @passes, dir) > 2
+      assert killed(database, {Store.Disk, dir: back}, 8 * @passes, dir) > 2
 
       for {store, id} <- [{{Store.Postgres, opts}, :database}, {{Store.Disk, dir: back}, :folder}] do
         start_supervised!(tree(store, dir, pool_window: 3_600_000), id: id)

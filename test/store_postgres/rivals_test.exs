@@ -3,7 +3,7 @@ defmodule EventSeal.StorePostgres.RivalsTest do
   # answer is true, nothing that was acknowledged is lost or doubled, and no flow forks.
   use ExUnit.Case, async: false
 
-  alias EventSeal.{Error, Instance, PostgresServer, Store}
+  alias EventSeal.{Error, Instance, Postgres, PostgresServer, Store}
   alias EventSeal.Crash.{Load, Rival, Vm}
 
   @moduletag :tmp_dir
@@ -19,21 +19,48 @@ defmodule EventSeal.StorePostgres.RivalsTest do
     @window window
     @count count
     test "VMs that write the same flows at once, pool window #{window}", %{tmp_dir: dir} do
-      opts = PostgresServer.store!(PostgresServer.shared())
-      plan = %{store: Keyword.update!(opts, :password, & &1.()), window: @window, count: @count, flows: @flows}
-      plans = for vm <- 1..@vms, do: Map.merge(plan, %{seed: ExUnit.configuration()[:seed], workers: workers(dir, vm)})
-      # The first does not end by itself.
-      plans = List.update_at(plans, 0, &%{&1 | count: 1_000_000})
-      [doomed | others] = for {plan, n} <- Enum.with_index(plans), do: Vm.start(Rival, plan, Path.join(dir, "plan#{n}"))
-      PostgresServer.wait(fn -> Enum.all?(plans, &(File.stat!(hd(&1.workers).log).size > 2_000)) end, 1_000)
-      Vm.kill(doomed)
-      Enum.each(others, &Vm.await/1)
-
-      logs = for plan <- plans, worker <- plan.workers, do: Load.read_log(worker.log)
-      {:ok, _} = Rival.start(@name, plan)
-      check(logs)
-      Supervisor.stop(@name)
+      compete(dir, PostgresServer.store!(PostgresServer.shared()), @window, @count, fn -> :ok end)
     end
+  end
+
+  test "VMs that write the same flows at once, while sessions are ended and the server is killed", %{tmp_dir: dir} do
+    server = PostgresServer.start!()
+    on_exit(fn -> PostgresServer.stop!(server) end)
+    opts = PostgresServer.store!(server, backoff: {5, 100})
+
+    compete(dir, opts, 40, 400, fn ->
+      for fault <- [:sessions, "KILL", :sessions, "QUIT"] do
+        Process.sleep(300)
+        strike(server, fault)
+      end
+    end)
+
+    PostgresServer.stop!(server)
+  end
+
+  defp strike(server, :sessions) do
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'writer%'"
+    PostgresServer.as_owner!(server, fn owner -> {:ok, _} = Postgres.run(owner, [{ended, []}]) end)
+  end
+
+  defp strike(server, signal), do: server |> PostgresServer.halt!(signal) |> PostgresServer.begin()
+
+  # The first VM is killed, once all are at work; meanwhile something happens, and the others come to their end.
+  defp compete(dir, opts, window, count, meanwhile) do
+    plan = %{store: PostgresServer.written(opts), window: window, flows: @flows, seed: ExUnit.configuration()[:seed]}
+
+    plans =
+      for vm <- 1..@vms,
+          do: Map.merge(plan, %{workers: workers(dir, vm), count: if(vm == 1, do: 1_000_000, else: count)})
+
+    [doomed | others] = for {plan, n} <- Enum.with_index(plans), do: Vm.start(Rival, plan, Path.join(dir, "plan#{n}"))
+    PostgresServer.wait(fn -> Enum.all?(plans, &(File.stat!(hd(&1.workers).log).size > 2_000)) end, 1_000)
+    Vm.kill(doomed)
+    meanwhile.()
+    Enum.each(others, &Vm.await/1)
+    {:ok, _} = Rival.start(@name, plan)
+    check(for plan <- plans, worker <- plan.workers, do: Load.read_log(worker.log))
+    Supervisor.stop(@name)
   end
 
   defp workers(dir, vm) do
@@ -76,6 +103,11 @@ defmodule EventSeal.StorePostgres.RivalsTest do
     %{told | sure: sure, order: order}
   end
 
+  # Whoever was refused for certain has not been served; else nobody knows.
+  defp tell({op, {:error, reason, detail}}, told) when reason in [:storage, :timeout] do
+    if detail =~ "not known", do: tell({op, :in_doubt}, told), else: tell({op, {:error, :stale, detail}}, told)
+  end
+
   defp tell({{:append, items}, {:error, :stale, _}}, told), do: %{told | gone: items ++ told.gone}
   defp tell({{:amend, flow, euid, revision}, :ok}, told), do: %{told | sure: %{told.sure | {flow, euid} => revision}}
 
@@ -90,6 +122,7 @@ defmodule EventSeal.StorePostgres.RivalsTest do
   defp tell({{:append, items}, :in_doubt}, told), do: doubted(told, items)
   defp tell({{what, flow, euid}, :in_doubt}, told) when what in [:retract, :look], do: doubted(told, [{flow, euid}])
   defp tell({{:amend, flow, euid, _}, :in_doubt}, told), do: doubted(told, [{flow, euid}])
+  defp tell({{:look, _flow, _euid}, {:error, :stale, _}}, told), do: told
   defp tell({{what, _flow}, _result}, told) when what in [:settle, :seal], do: told
   defp tell({{what, _, _, _}, {:error, reason, _}}, told) when what == :amend and reason in [:settled, :stale], do: told
   defp tell({{:retract, _, _}, {:error, reason, _}}, told) when reason in [:settled, :stale], do: told

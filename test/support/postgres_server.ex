@@ -143,6 +143,17 @@ defmodule EventSeal.PostgresServer do
     )
   end
 
+  @doc "These options as they can stand in a file, for another VM (`EventSeal.Crash.Load.store/1`)."
+  def written(opts), do: {EventSeal.Store.Postgres, Keyword.update!(opts, :password, & &1.())}
+
+  @doc "Waits until nobody but us has a session: what a client that is gone had sent is done by then, or never will be."
+  def wait_for_sessions!(server) do
+    as_owner!(server, fn owner ->
+      others = {"SELECT count(*) FROM pg_stat_activity WHERE usename <> $1", [text: @owner]}
+      wait(fn -> match?({:ok, [%{rows: [[0]]}]}, Postgres.run(owner, [others])) end, 600)
+    end)
+  end
+
   @doc "What a function does with a client that may do everything."
   def as_owner!(server, fun) do
     name = :"owner_#{System.unique_integer([:positive])}"

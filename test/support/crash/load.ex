@@ -48,11 +48,16 @@ defmodule EventSeal.Crash.Load do
   def start(plan) do
     {:ok, _} = Application.ensure_all_started(:event_seal)
 
-    opts = [name: @name, store: plan.store, pool_window: plan.window]
+    opts = [name: @name, store: store(plan.store), pool_window: plan.window]
 
     EventSeal.start_link(
       opts ++ [block: [max_events: 16, max_bytes: 1_000_000, max_age: 50]] ++ Map.get(plan, :more, [])
     )
+  end
+
+  @doc "A store as it is in a plan, in which no function can stand."
+  def store({module, opts}) do
+    if password = opts[:password], do: {module, Keyword.put(opts, :password, fn -> password end)}, else: {module, opts}
   end
 
   def name, do: @name

@@ -3,6 +3,7 @@ defmodule EventSeal.Crash.Mover do
   # What runs in a VM that moves a store to another and kills itself once so many operations on the new one have passed.
 
   alias EventSeal.{FaultyFiles, Migrate, Store}
+  alias EventSeal.Crash.Load
   alias EventSeal.Faults.Seam
 
   @operations [:create, :pwrite, :datasync, :truncate, :rename, :delete, :make_dir, :sync_dir, :commit]
@@ -21,9 +22,8 @@ defmodule EventSeal.Crash.Mover do
   defp faulty({Store.Disk, opts}), do: {Store.Disk, [files: FaultyFiles] ++ opts}
   defp faulty({Store.Postgres, opts}), do: {Store.Postgres, [client: Seam, sweep: :infinity] ++ opts}
 
-  defp start(name, {adapter, opts}) do
-    {password, opts} = Keyword.pop(opts, :password)
-    opts = if password, do: [password: fn -> password end] ++ opts, else: opts
+  defp start(name, store) do
+    {adapter, opts} = Load.store(store)
     {:ok, _} = Supervisor.start_link([adapter.child_spec({name, opts})], strategy: :one_for_one)
     Store.handle(adapter, name)
   end

@@ -4,7 +4,7 @@ defmodule EventSeal.Crash.Rival do
   # settle and seal, each in its own events, and write down what they are about to do and what came of it
   # (`EventSeal.Crash.Load.read_log/1`).
 
-  alias EventSeal.{Crash.Load, Error, Store}
+  alias EventSeal.{Crash.Load, Error}
 
   @name EventSeal.Crash.RivalStore
   @weights [append: 50, many: 15, amend: 10, retract: 5, settle: 5, seal: 5, look: 10]
@@ -20,13 +20,10 @@ defmodule EventSeal.Crash.Rival do
   end
 
   @doc "A tree as each of the VMs has it."
-  def start(name, %{store: opts, window: window}) do
-    {password, opts} = Keyword.pop(opts, :password)
-    store = {Store.Postgres, [password: fn -> password end] ++ opts}
-
+  def start(name, %{store: store, window: window}) do
     EventSeal.start_link(
       name: name,
-      store: store,
+      store: Load.store(store),
       pool_window: window,
       writers: 2,
       block: [max_events: 16, max_age: 50]

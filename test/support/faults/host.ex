@@ -43,7 +43,7 @@ defmodule EventSeal.Faults.Host do
       Process.whereis(@live) == nil -> state |> open() |> settled_down(tries - 1)
       answer == nil -> state
       answer == :unknown -> wait(state, tries)
-      match?({:refused, _}, answer) and struck?(state) -> state |> refused() |> settled_down(tries - 10_000, answer)
+      match?({:refused, _}, answer) and struck?(state) -> refused(state, tries, answer)
       true -> wrong({:answer, {:writers, answer}})
     end
   end
@@ -54,7 +54,14 @@ defmodule EventSeal.Faults.Host do
   end
 
   # A store that is to go on by itself is only asked again.
-  defp refused(state), do: if(state.ground.reopened?(), do: state |> stopped() |> open(), else: state)
+  defp refused(state, tries, answer) do
+    if state.ground.reopened?() do
+      state |> stopped() |> open() |> settled_down(tries - 10_000, answer)
+    else
+      Process.sleep(20)
+      settled_down(state, tries - 100, answer)
+    end
+  end
 
   defp stopped(state) do
     {_answer, state} = perform(state, [fn -> Tree.stop(@live) end])
