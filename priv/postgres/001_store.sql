@@ -193,6 +193,8 @@ CREATE TABLE mark (
   done boolean NOT NULL DEFAULT true -- false: the writer asked before the commit came, which is refused then
 );
 
+CREATE INDEX mark_made_at ON mark (made_at);
+
 -- What every commit begins with. It shares a lock with other commits and with nobody else, for the one round trip that it
 -- takes: take() waits for all commits that are under way.
 CREATE FUNCTION begin_commit(mark_id bytea) RETURNS void LANGUAGE plpgsql SET search_path = event_seal, pg_temp AS $$
@@ -262,11 +264,10 @@ BEGIN
     OR (s.stage = 'gone' AND s.turn < s.last)
   );
   GET DIAGNOSTICS gone = ROW_COUNT;
-  -- Each writer's last ones stay, however long it is away: it may still have to ask. A day is longer than any network
-  -- keeps a commit that was given up.
-  DELETE FROM mark AS m USING (
-    SELECT substr(id, 1, 16) AS writer, max(i64(id, 16)) AS last FROM mark GROUP BY 1) AS w
-  WHERE substr(m.id, 1, 16) = w.writer AND i64(m.id, 16) < w.last - 100 AND m.made_at < now() - interval '1 day';
+  -- A writer's last one stays, however long it is away: it may still have to ask. No network keeps a commit that was given up
+  -- for an hour.
+  DELETE FROM mark AS m WHERE made_at < now() - interval '1 hour' AND EXISTS (
+    SELECT FROM mark WHERE id > m.id AND id <= substr(m.id, 1, 16) || '\xffffffffffffffff');
   RETURN gone;
 END $$;
 
@@ -303,7 +304,6 @@ GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, place, who TO even
 GRANT INSERT ON flow, event, block, journal, spent, leaf, checkpoint, lease, mark TO event_seal_writer;
 GRANT USAGE ON SEQUENCE flow_number TO event_seal_writer;
 GRANT EXECUTE ON FUNCTION begin_commit, take, settle, add_to_log, sweep TO event_seal_writer;
-GRANT EXECUTE ON FUNCTION i64 TO event_seal_sweeper;
 GRANT SELECT ON block TO event_seal_sweeper;
 GRANT SELECT, DELETE ON journal, mark TO event_seal_sweeper;
 

@@ -5,8 +5,8 @@ defmodule EventSeal.Faults.Operator do
   alias EventSeal.{Postgres, PostgresServer}
   alias EventSeal.Store.Postgres.Migration
 
-  @schema "ward"
-  @login "ward_writer"
+  @schema "event_seal"
+  @login "nurse"
   @wait 600
 
   @doc "Starts it with a server of its own, under settings that let a disk be filled soon."
