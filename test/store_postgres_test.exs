@@ -490,6 +490,17 @@ defmodule EventSeal.StorePostgresTest do
       for name <- [first, second], do: assert({:ok, %{fault_count: 0, events: 8}} = EventSeal.verify(name))
     end
 
+    test "a verification store follows what other trees have sealed", context do
+      opts = opts(context)
+      keeping = tree!(opts, verification: {Store.Memory, []})
+      other = tree!(opts)
+      {:ok, _} = EventSeal.append_many(other, for(n <- 1..8, do: {"patient/1", %{when: n, kind: "vital"}}))
+      {:ok, 5} = EventSeal.seal(other, "patient/1")
+      kept? = fn -> match?({:ok, %{verification: %{behind: 0, error: nil}}}, EventSeal.health(keeping)) end
+      copied? = fn -> match?({:ok, %{kept: 1, behind: 0, fault_count: 0}}, EventSeal.verify(keeping)) end
+      PostgresServer.wait(fn -> kept?.() and copied?.() end, 400)
+    end
+
     test "a checkpoint covers what other trees have written", %{tmp_dir: dir} = context do
       {:ok, _} = Signer.File.generate(Path.join(dir, "log.key"), "ward.example/log")
       opts = opts(context)
