@@ -419,10 +419,13 @@ defmodule EventSeal.StorePostgresTest do
         assert {:error, %Error{reason: :stale}} = Store.commit(one, [{:expect, "b", {:turn, 0}} | ops])
       end
 
-      :ok = Store.commit(one, [{:expect, "a", {:turn, 3}}, put("a", 3), {:drop, "a", 1, euid(1)}])
-      :ok = Store.commit(other, [{:expect, "a", {:turn, 5}}, sealed("a", 0, 1, [2, 3])])
+      # So often refused it has knocked, too.
+      assert {:ok, %{turn: turn, entries: [{1, :pool, "amended", "other"}, {2, _, _, _}]}} = Store.head(one, "a")
+      :ok = Store.commit(one, [{:expect, "a", {:turn, turn}}, put("a", 3), {:drop, "a", 1, euid(1)}])
+      :ok = Store.commit(other, [{:expect, "a", {:turn, turn + 2}}, sealed("a", 0, 1, [2, 3])])
       {:ok, _} = Store.Postgres.sweep(one.name)
-      for store <- [one, other], do: assert({:ok, %{turn: 6, height: 1}} = Store.head(store, "a"))
+      last = turn + 3
+      for store <- [one, other], do: assert({:ok, %{turn: ^last, height: 1}} = Store.head(store, "a"))
     end
 
     # The next block, as this store believes it to be.
@@ -457,6 +460,45 @@ defmodule EventSeal.StorePostgresTest do
 
       assert [[1], [2], [3]] = owner!(opts, "SELECT epoch FROM block ORDER BY height", [])
       assert {:ok, 2} = Store.lease(handle(second), 0..1023)
+    end
+
+    test "a tree that writes a flow without a pause does not keep others from it", context do
+      opts = opts(context)
+      [busy, other] = for _ <- 1..2, do: tree!(opts)
+      event = %{when: 1, kind: "vital", body: "b"}
+      stopped = :atomics.new(1, [])
+      writing? = fn -> :atomics.get(stopped, 1) == 0 end
+      append = fn -> {:ok, _} = EventSeal.append(busy, "patient/1", event) end
+
+      load =
+        for _ <- 1..8, do: Task.async(fn -> append |> Stream.repeatedly() |> Enum.find(fn _ -> not writing?.() end) end)
+
+      for n <- 1..40, do: assert({:ok, _} = EventSeal.append(other, "patient/1", event, euid: <<n::128>>))
+      :atomics.put(stopped, 1, 1)
+      Task.await_many(load, :infinity)
+      assert {:ok, %{fault_count: 0}} = EventSeal.verify(other)
+    end
+
+    test "who knocks takes a turn and changes nothing; a closed flow stays as it is", context do
+      opts = opts(context)
+      store = start!({Store.Postgres, opts})
+      :ok = Store.commit(store, [{:open, "a", "g"}])
+      knock = "SELECT knock(number) FROM flow WHERE id = 'a'"
+      owner!(opts, knock, [])
+      assert {:ok, %{turn: 1, entries: [], next_seq: 1}} = Store.head(store, "a")
+      :ok = Store.commit(store, [put("a", 1, :tail), put("a", 2), put("a", 3, :tail)])
+      owner!(opts, knock, [])
+
+      assert {:ok, %{turn: 5, next_seq: 4, entries: [{1, :tail, _, _}, {2, :pool, _, _}, {3, :tail, _, _}]}} =
+               Store.head(store, "a")
+
+      :ok = Store.commit(store, [{:drop, "a", 2, euid(2)}, sealed("a", 0, 1, [1, 3])])
+      owner!(opts, knock, [])
+      assert {:ok, %{turn: 8, next_seq: 4, entries: [], height: 1}} = Store.head(store, "a")
+      :ok = Store.commit(store, [sealed("a", 1, 3, [4], closes: true)])
+      {:ok, _} = Store.Postgres.sweep(store.name)
+      owner!(opts, knock, [])
+      assert {:ok, %{turn: 9, closed: true}} = Store.head(store, "a")
     end
 
     # What a tree has in memory is not what it answers by, where another may have changed it.

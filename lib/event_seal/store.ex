@@ -78,7 +78,7 @@ defmodule EventSeal.Store do
 
   @doc "The supervised process, or tree, that holds the store of this name."
   @callback child_spec({name, keyword}) :: Supervisor.child_spec()
-  @callback commit(name, [op]) :: :ok | {:error, Error.t()}
+  @callback commit(name, [op]) :: :ok | {:error, Error.t()} | {:stale, [flow]}
   @callback recover(name, shards) :: %{waiting: [waiting], damage: [damage]}
   @callback head(name, flow, [euid] | :unsealed) :: {:ok, Head.t()} | {:error, Error.t()}
   @callback blocks(name, flow, positions) :: {:ok, [Piece.t()]} | {:error, Error.t()}
@@ -107,7 +107,11 @@ defmodule EventSeal.Store do
 
   @doc "Commits the operations, all or none; see the moduledoc for what each error leaves."
   @spec commit(t, [op]) :: :ok | {:error, Error.t()}
-  def commit(store, ops), do: span(store, :commit, fn -> store.module.commit(store.name, ops) end)
+  def commit(store, ops), do: with({:stale, _flows} <- attempt(store, ops), do: {:error, Error.new(:stale)})
+
+  @doc "The same for whoever would try again: a store that is `shared?/1` says which flows somebody else has changed."
+  @spec attempt(t, [op]) :: :ok | {:error, Error.t()} | {:stale, [flow]}
+  def attempt(store, ops), do: span(store, :commit, fn -> store.module.commit(store.name, ops) end)
 
   @doc """
   What was there when the store was opened: `waiting` has the flows of these shards with entries that are not sealed, and

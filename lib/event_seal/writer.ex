@@ -243,24 +243,30 @@ defmodule EventSeal.Writer do
 
   defp run(state, requests, races) do
     case Batch.run(state.flows, requests, ctx(state)) do
-      {:ok, batch} -> state |> commit(batch, races) |> done(batch, requests, races)
+      {:ok, batch} -> state |> commit(batch) |> done(batch, requests, races)
       {:error, error} -> refuse(state, requests, error)
     end
   end
 
-  defp done({:raced, state}, batch, requests, races), do: again(state, Map.keys(batch.flows), requests, races)
+  defp done({{:stale, _flows}, state}, batch, requests, 0) do
+    reply({Error.new(:stale), forget(state, Map.keys(batch.flows))}, batch, requests)
+  end
+
+  defp done({{:stale, flows}, state}, _batch, requests, races), do: again(state, flows, requests, races)
   defp done(outcome, batch, requests, _races), do: reply(outcome, batch, requests)
 
-  # Another tree has changed a flow of these; nothing was done. Asked in parts, so that only that flow is read anew.
-  defp again(state, [_, _ | _], [_, _ | _] = requests, _races) do
-    {some, others} = Enum.split(requests, div(length(requests), 2))
-    state |> run(some) |> run(others)
+  # Another tree has changed these flows; nothing was done. What is asked of others does not wait for them.
+  defp again(state, flows, requests, races) do
+    {moved, others} =
+      Enum.split_with(requests, fn {_from, body} -> Enum.any?(Batch.names(body), &(elem(&1, 0) in flows)) end)
+
+    state = flows |> Enum.reduce(state, &drop(&2, &1)) |> run_some(others)
+    pause(@races - races)
+    run(state, moved, races - 1)
   end
 
-  defp again(state, flows, requests, races) do
-    pause(@races - races)
-    flows |> Enum.reduce(state, &drop(&2, &1)) |> run(requests, races - 1)
-  end
+  defp run_some(state, []), do: state
+  defp run_some(state, requests), do: run(state, requests)
 
   # Something in these requests cannot be packed, settled or sealed. Each alone, so that only the one is refused.
   defp refuse(state, [{from, body}], error) do
@@ -271,12 +277,12 @@ defmodule EventSeal.Writer do
 
   defp refuse(state, requests, _error), do: Enum.reduce(requests, state, &run(&2, [&1]))
 
-  defp commit(state, %Batch{ops: []} = batch, _races), do: {:ok, adopt(state, batch)}
+  defp commit(state, %Batch{ops: []} = batch), do: {:ok, adopt(state, batch)}
 
-  defp commit(%{ctx: %{shared: shared}} = state, batch, races) do
-    case Store.commit(state.store, batch.ops) do
+  defp commit(state, batch) do
+    case Store.attempt(state.store, batch.ops) do
       :ok -> {:ok, adopt(state, batch)}
-      {:error, %Error{reason: :stale}} when shared and races > 0 -> {:raced, state}
+      {:stale, _flows} = stale -> {stale, state}
       {:error, error} -> {error, forget(state, Map.keys(batch.flows))}
     end
   end

@@ -25,7 +25,12 @@ defmodule EventSeal.Store.Postgres.Committer do
   # Somebody else had the key, or the two waited for each other.
   @conflicts ["23505", "40001", "40P01"]
 
-  defstruct [:name, :client, :holder, marks: 0, flows: %{}, numbers: []]
+  # So often others are faster before we knock.
+  @losses 3
+  @knock "SELECT knock($1)"
+
+  # `lost`: how often others were faster in a flow since we changed it last.
+  defstruct [:name, :client, :holder, marks: 0, flows: %{}, numbers: [], lost: %{}]
 
   @doc false
   def start_link(name, client, schema), do: GenServer.start_link(__MODULE__, {name, client, schema}, name: name)
@@ -104,12 +109,43 @@ defmodule EventSeal.Store.Postgres.Committer do
       {again, refused} =
         Enum.split_with(refused, fn {{_from, ops}, _reason} -> Enum.any?(names(ops), &(&1 not in fresh)) end)
 
-      for {{from, _ops}, reason} <- refused, do: GenServer.reply(from, {:error, Error.new(reason)})
+      state = Enum.reduce(refused, state, &refuse/2)
       again = Enum.map(again, &elem(&1, 0))
       state |> write(draft, accepted, tries) |> forget(again) |> again(again)
     else
       {:error, error} -> refuse(state, commits, Client.storage(error))
     end
+  end
+
+  defp refuse({{from, ops}, reason}, state) do
+    case if(reason == :stale, do: moved(state, ops), else: []) do
+      [] ->
+        GenServer.reply(from, {:error, Error.new(reason)})
+        state
+
+      moved ->
+        state = Enum.reduce(moved, state, &lost/2)
+        GenServer.reply(from, {:stale, moved})
+        state
+    end
+  end
+
+  # The flows that somebody else has changed.
+  defp moved(%{flows: flows}, ops) do
+    for {:expect, id, expected} <- ops,
+        found = flows[id],
+        expected == :none or moved?(found, expected),
+        uniq: true,
+        do: id
+  end
+
+  defp moved?(%{turn: turn}, {:turn, expected}), do: turn != expected
+  defp moved?(_found, _height), do: false
+
+  defp lost(id, state) do
+    losses = Map.get(state.lost, id, 0) + 1
+    if rem(losses, @losses) == 0, do: Client.run(state.client, [{@knock, [int8: state.flows[id].number]}], [])
+    %{state | lost: Map.put(state.lost, id, losses), flows: Map.delete(state.flows, id)}
   end
 
   defp again(state, []), do: state
@@ -172,7 +208,8 @@ defmodule EventSeal.Store.Postgres.Committer do
     case if(empty?(draft), do: :ok, else: insert(state, draft, mark)) do
       :ok ->
         for {from, _ops} <- accepted, do: GenServer.reply(from, :ok)
-        %{state | flows: draft.flows, numbers: draft.numbers}
+        won = for {_from, ops} <- accepted, state.lost != %{}, id <- names(ops), do: id
+        %{state | flows: draft.flows, numbers: draft.numbers, lost: Map.drop(state.lost, won)}
 
       {:error, error} ->
         failed(forget(%{state | numbers: draft.numbers}, accepted), accepted, error, tries)
