@@ -31,7 +31,8 @@ defmodule EventSeal.Store.Postgres do
 
   Any number of trees, on any number of nodes, may write to one database at once, to the same flows too. No lock is held
   until a caller commits: whoever builds upon a flow that another has changed meanwhile is told by the keys, reads it again and
-  asks itself again what its callers asked, so that they are answered as if one tree had done it all. A caller is
+  asks itself again what its callers asked, so that they are answered as if one tree had done it all. Who was too late
+  several times takes a turn that changes nothing, so that a tree which writes a flow without a pause has to read it, too. A caller is
   told `:stale` only where others were faster again and again; nothing was done then. A flow whose events come through one node
   needs no second try, so flows are best spread over nodes by patient, but need not be.
 

@@ -145,7 +145,8 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp lost(id, state) do
     losses = Map.get(state.lost, id, 0) + 1
     if rem(losses, @losses) == 0, do: Client.run(state.client, [{@knock, [int8: state.flows[id].number]}], [])
-    %{state | lost: Map.put(state.lost, id, losses), flows: Map.delete(state.flows, id)}
+    others = if map_size(state.lost) < @most_flows, do: state.lost, else: %{}
+    %{state | lost: Map.put(others, id, losses), flows: Map.delete(state.flows, id)}
   end
 
   defp again(state, []), do: state
