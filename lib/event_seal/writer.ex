@@ -279,10 +279,11 @@ defmodule EventSeal.Writer do
 
   defp commit(state, %Batch{ops: []} = batch), do: {:ok, adopt(state, batch)}
 
-  defp commit(state, batch) do
+  defp commit(%{ctx: %{shared: shared}} = state, batch) do
     case Store.attempt(state.store, batch.ops) do
       :ok -> {:ok, adopt(state, batch)}
       {:stale, _flows} = stale -> {stale, state}
+      {:error, %Error{reason: :stale}} when shared -> {{:stale, Map.keys(batch.flows)}, state}
       {:error, error} -> {error, forget(state, Map.keys(batch.flows))}
     end
   end

@@ -109,42 +109,41 @@ defmodule EventSeal.Store.Postgres.Committer do
       {again, refused} =
         Enum.split_with(refused, fn {{_from, ops}, _reason} -> Enum.any?(names(ops), &(&1 not in fresh)) end)
 
-      state = Enum.reduce(refused, state, &refuse/2)
       again = Enum.map(again, &elem(&1, 0))
-      state |> write(draft, accepted, tries) |> forget(again) |> again(again)
+      moved = Enum.map(refused, fn {{_from, ops}, reason} -> if(reason == :stale, do: moved(state, ops), else: []) end)
+      state = write(state, draft, accepted, tries)
+      refused |> Enum.zip(moved) |> Enum.reduce(state, &refuse/2) |> forget(again) |> again(again)
     else
       {:error, error} -> refuse(state, commits, Client.storage(error))
     end
   end
 
-  defp refuse({{from, ops}, reason}, state) do
-    case if(reason == :stale, do: moved(state, ops), else: []) do
-      [] ->
-        GenServer.reply(from, {:error, Error.new(reason)})
-        state
-
-      moved ->
-        state = Enum.reduce(moved, state, &lost/2)
-        GenServer.reply(from, {:stale, moved})
-        state
-    end
+  defp refuse({{{from, _ops}, reason}, []}, state) do
+    GenServer.reply(from, {:error, Error.new(reason)})
+    state
   end
 
-  # The flows that somebody else has changed.
+  defp refuse({{{from, _ops}, :stale}, moved}, state) do
+    state = Enum.reduce(moved, state, &lost/2)
+    GenServer.reply(from, {:stale, Enum.map(moved, &elem(&1, 0))})
+    state
+  end
+
+  # The flows that somebody else has changed, and their numbers.
   defp moved(%{flows: flows}, ops) do
     for {:expect, id, expected} <- ops,
         found = flows[id],
         expected == :none or moved?(found, expected),
         uniq: true,
-        do: id
+        do: {id, found.number}
   end
 
   defp moved?(%{turn: turn}, {:turn, expected}), do: turn != expected
   defp moved?(_found, _height), do: false
 
-  defp lost(id, state) do
+  defp lost({id, number}, state) do
     losses = Map.get(state.lost, id, 0) + 1
-    if rem(losses, @losses) == 0, do: Client.run(state.client, [{@knock, [int8: state.flows[id].number]}], [])
+    if rem(losses, @losses) == 0, do: Client.run(state.client, [{@knock, [int8: number]}], [])
     others = if map_size(state.lost) < @most_flows, do: state.lost, else: %{}
     %{state | lost: Map.put(others, id, losses), flows: Map.delete(state.flows, id)}
   end
@@ -168,11 +167,13 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   # What a commit expects of a flow that it does not change, no key will say: such a flow is read.
   defp unchecked(state, commits) do
-    expected = for {_from, ops} <- commits, {:expect, id, _} <- ops, id not in changed(ops), do: id
+    expected = Enum.flat_map(commits, fn {_from, ops} -> ops |> Enum.reduce(%{}, &expected/2) |> Map.keys() end)
     %{state | flows: Map.drop(state.flows, expected)}
   end
 
-  defp changed(ops), do: for(op <- ops, elem(op, 0) in [:open, :put, :drop, :block], do: elem(op, 1))
+  defp expected({:expect, id, _}, expected), do: Map.put(expected, id, true)
+  defp expected(_op, expected) when expected == %{}, do: expected
+  defp expected(op, expected), do: Map.delete(expected, elem(op, 1))
 
   # Those that were read just now are returned beside.
   defp know(state, named) do
