@@ -104,7 +104,7 @@ defmodule Bench.Database do
   # What a store keeps of these events: as they are sealed, packed once.
   defp rows(count, bytes) do
     rows =
-      for {{frame, hash, id, body, nil}, n} <- Enum.with_index(sealed(count, bytes), 1) do
+      for {[frame, hash, id, body], n} <- Enum.with_index(sealed(count, bytes), 1) do
         values = [int8: 1, int8: n, bytea: frame, bytea: hash, bytea: id, bytea: body]
         [<<length(values)::16>> | for({type, value} <- values, do: Value.encode(type, value))]
       end
@@ -116,8 +116,12 @@ defmodule Bench.Database do
     {:ok, chain} = Chain.open("patient/1", created_at: 0, nonce: <<0::128>>)
     {:ok, [{chain, _runs}]} = Chain.settle_drafts([{chain, for(n <- 1..(count + 3), do: draft(n, bytes))}])
     {:ok, block, _chain} = Chain.seal(chain, sealed_at: count)
-    {:ok, _front, events} = Parts.split(block)
-    events
+    {:ok, _front, [_units, frames, hashes, ids, _lengths, bodies], spans} = Parts.split(block)
+
+    for {{frame, frame_size, body, body_size, nil}, at} <- Enum.with_index(spans) do
+      [binary_part(frames, frame, frame_size), binary_part(hashes, 32 * at, 32), binary_part(ids, 32 * at, 32)] ++
+        [binary_part(bodies, body, body_size)]
+    end
   end
 
   defp draft(n, bytes) do

@@ -59,20 +59,20 @@ CREATE FUNCTION i64(bytes bytea, at integer) RETURNS bigint LANGUAGE sql IMMUTAB
 CREATE FUNCTION version_at(frame bytea) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
   69 + u16(frame, 67);
 
--- Texts are UTF-8 whatever the database's settings are, so these are immutable. They call nothing of this schema: a restore
--- runs them without a search path.
+-- Texts are UTF-8 whatever the database's settings are, so these are immutable. What is in PL/pgSQL calls nothing of this
+-- schema: a restore runs it without a search path.
 CREATE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
   RETURN convert_from(substr(bytes, at + 3, (get_byte(bytes, at) << 8) | get_byte(bytes, at + 1)), 'UTF8');
 END $$;
 
-CREATE FUNCTION place(frame bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-DECLARE
-  at integer := 71 + ((get_byte(frame, 67) << 8) | get_byte(frame, 68));
-BEGIN
-  IF get_byte(frame, at) <> 1 THEN RETURN NULL; END IF;
-  RETURN convert_from(substr(frame, at + 4, (get_byte(frame, at + 1) << 8) | get_byte(frame, at + 2)), 'UTF8');
-END $$;
+-- Mostly a kind is ASCII without a backslash, and then its escaped form is itself: that takes a third of the time.
+CREATE FUNCTION kind(frame bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+  CASE WHEN length(encode(substr(frame, 70, u16(frame, 67)), 'escape')) = u16(frame, 67)
+    THEN encode(substr(frame, 70, u16(frame, 67)), 'escape') ELSE text_at(frame, 67) END;
+
+CREATE FUNCTION place(frame bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+  CASE get_byte(frame, version_at(frame) + 2) WHEN 1 THEN text_at(frame, version_at(frame) + 3) END;
 
 CREATE FUNCTION who(frame bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
@@ -80,7 +80,8 @@ DECLARE
 BEGIN
   at := at + CASE get_byte(frame, at)
     WHEN 0 THEN 1 WHEN 1 THEN 3 + ((get_byte(frame, at + 1) << 8) | get_byte(frame, at + 2)) ELSE 9 END;
-  RETURN nullif(convert_from(substr(frame, at + 3, (get_byte(frame, at) << 8) | get_byte(frame, at + 1)), 'UTF8'), '');
+  IF get_byte(frame, at) = 0 AND get_byte(frame, at + 1) = 0 THEN RETURN NULL; END IF;
+  RETURN convert_from(substr(frame, at + 3, (get_byte(frame, at) << 8) | get_byte(frame, at + 1)), 'UTF8');
 END $$;
 
 -- One row a flow: its number stands for it in the other tables.
@@ -107,7 +108,7 @@ CREATE TABLE event (
   happened_at bigint NOT NULL GENERATED ALWAYS AS (i64(frame, 16)) STORED,
   recorded_at bigint NOT NULL GENERATED ALWAYS AS (i64(frame, 24)) STORED,
   late boolean NOT NULL GENERATED ALWAYS AS (get_byte(frame, 64) = 1) STORED,
-  kind text NOT NULL GENERATED ALWAYS AS (text_at(frame, 67)) STORED,
+  kind text NOT NULL GENERATED ALWAYS AS (kind(frame)) STORED,
   version integer NOT NULL GENERATED ALWAYS AS (u16(frame, version_at(frame))) STORED,
   place text GENERATED ALWAYS AS (place(frame)) STORED,
   latitude_e7 integer GENERATED ALWAYS AS (CASE get_byte(frame, version_at(frame) + 2)
@@ -157,6 +158,9 @@ CREATE TABLE journal (
   data bytea,
   PRIMARY KEY (flow, turn)
 );
+
+-- What stands here for a minute only is not compressed: that takes more time than all the rest of a commit.
+ALTER TABLE journal ALTER meta SET STORAGE EXTERNAL, ALTER data SET STORAGE EXTERNAL;
 
 -- Names of events that were retracted: they are never used again.
 CREATE TABLE spent (
@@ -319,7 +323,7 @@ REVOKE ALL ON SCHEMA event_seal FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA event_seal TO event_seal_writer, event_seal_reader, event_seal_sweeper;
 GRANT SELECT ON ALL TABLES IN SCHEMA event_seal TO event_seal_writer, event_seal_reader;
-GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, place, who TO event_seal_writer, event_seal_reader;
+GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, kind, place, who TO event_seal_writer, event_seal_reader;
 GRANT INSERT ON flow, event, block, journal, spent, leaf, checkpoint, lease, mark TO event_seal_writer;
 GRANT USAGE ON SEQUENCE flow_number TO event_seal_writer;
 GRANT EXECUTE ON FUNCTION begin_commit, take, settle, knock, add_to_log, sweep TO event_seal_writer;

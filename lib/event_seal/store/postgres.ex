@@ -97,8 +97,8 @@ defmodule EventSeal.Store.Postgres do
   defp pack({:block, flow, info, block}, {ops, size}) when is_binary(flow) do
     block = IO.iodata_to_binary(block)
 
-    with {:ok, front, events} <- Parts.split(block), true <- fits?(info, front, events) do
-      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, events}} | ops], size + byte_size(block)}}
+    with {:ok, front, sections, spans} <- Parts.split(block), true <- fits?(info, front, sections, spans) do
+      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, sections, spans}} | ops], size + byte_size(block)}}
     else
       _other -> invalid()
     end
@@ -106,11 +106,12 @@ defmodule EventSeal.Store.Postgres do
 
   defp pack(op, {ops, size}), do: if(op?(op), do: {:ok, {[op | ops], size + size(op)}}, else: invalid())
 
-  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, events) do
+  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, sections, spans) do
     <<_::binary-2, flags, _, own_count::32, own_height::64, own_first::64, _::binary>> =
       binary_part(front, byte_size(front) - 448, 448)
 
-    own_euids = for {<<euid::binary-16, _::binary>>, _, _, _, _} <- events, into: "", do: euid
+    [_units, frames | _] = sections
+    own_euids = for {at, _size, _, _, _} <- spans, into: "", do: binary_part(frames, at, 16)
     {own_height, own_first, own_count, flags == 1, own_euids} == {height, first, count, closes, euids}
   end
 
