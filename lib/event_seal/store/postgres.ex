@@ -205,9 +205,9 @@ defmodule EventSeal.Store.Postgres do
     opts = Keyword.merge(@defaults, opts)
     {schema, opts} = schema(opts)
 
-    # A flow's events are asked for in order, and lie so.
+    # A flow's events are asked for in order, and lie so. What is asked here is over before it could be compiled.
     parameters =
-      [search_path: "#{schema}, pg_temp", enable_bitmapscan: "off"] ++
+      [search_path: "#{schema}, pg_temp", enable_bitmapscan: "off", jit: "off"] ++
         for(key <- [:statement_timeout, :lock_timeout], do: {key, "#{opts[key]}"})
 
     for {key, value} <- opts,

@@ -82,9 +82,9 @@ defmodule EventSeal.Store.Postgres.Parts do
   end
 
   @doc "The block of a front and its sections: the frames' lengths, frames, hashes, ids, the bodies' lengths, bodies."
-  @spec pack(binary, non_neg_integer, [iodata | nil]) :: binary
+  @spec pack(binary, non_neg_integer, [iodata]) :: binary
   def pack(<<magic::binary-8, before::64, total::64, front::binary>>, count, sections) do
-    [units, frames, hashes, ids, lengths, bodies] = Enum.map(sections, &(&1 || ""))
+    [units, frames, hashes, ids, lengths, bodies] = sections
     checked = [front, pad(units, count), frames, pad(hashes, 32 * count), pad(ids, 32 * count)]
     # The part with the bodies may have been cut off.
     bodies = if total > before, do: [pad(lengths, 4 * count), bodies], else: []
