@@ -4,6 +4,9 @@ defmodule EventSeal.Store.Postgres.Committer do
   # of it in one round trip. That nobody else has moved a flow meanwhile, the tables' keys say: then the flows are read
   # again, and the commits judged anew.
   #
+  # Two groups of commits may be under way at once, if they have no flow in common: while the server syncs one, it is sent the
+  # next. Whatever goes wrong is looked into when nothing else is under way.
+  #
   # When the connection breaks, nobody knows whether the commit was done. So each leaves a mark of its own; whoever makes it
   # first, the commit or the question after it, has decided.
 
@@ -18,6 +21,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   @group_numbers 100
   # Flows that are known: all are forgotten when there are more.
   @most_flows 100_000
+  @under_way 2
   @tries 10
   @pause 200
   @settle "SELECT settle($1)"
@@ -30,7 +34,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   @knock "SELECT knock($1)"
 
   # `lost`: how often others were faster in a flow since we changed it last.
-  defstruct [:name, :client, :holder, marks: 0, flows: %{}, numbers: [], lost: %{}]
+  defstruct [:name, :client, :holder, marks: 0, flows: %{}, numbers: [], lost: %{}, waiting: [], under_way: %{}]
 
   @doc false
   def start_link(name, client, schema), do: GenServer.start_link(__MODULE__, {name, client, schema}, name: name)
@@ -65,9 +69,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   end
 
   @impl true
-  def handle_call({:commit, ops, size}, from, state) do
-    {:noreply, commit(state, gather([{from, ops}], size, 1))}
-  end
+  def handle_call({:commit, ops, size}, from, state), do: {:noreply, go_on(wait(state, from, ops, size))}
 
   def handle_call({:lease, shards}, _from, state) do
     case patiently(state, [{@take, [{[:int2], shards}, {:bytea, state.holder}]}]) do
@@ -89,21 +91,111 @@ defmodule EventSeal.Store.Postgres.Committer do
     end)
   end
 
-  defp gather(waiting, size, count) when size >= @group_bytes or count >= @group_commits, do: Enum.reverse(waiting)
+  @impl true
+  def handle_info({:inserted, ref, result}, state) when is_map_key(state.under_way, ref) do
+    {commits, under_way} = Map.pop!(state.under_way, ref)
+    {:noreply, go_on(inserted(%{state | under_way: under_way}, commits, result))}
+  end
 
-  defp gather(waiting, size, count) do
+  def handle_info(_other, state), do: {:noreply, state}
+
+  # All that has come by now waits together.
+  defp wait(state, from, ops, size) do
+    state = %{state | waiting: state.waiting ++ [{{from, ops}, size}]}
+
     receive do
-      {:"$gen_call", from, {:commit, ops, more}} -> gather([{from, ops} | waiting], size + more, count + 1)
+      {:"$gen_call", from, {:commit, ops, size}} -> wait(state, from, ops, size)
     after
-      0 -> Enum.reverse(waiting)
+      0 -> state
     end
+  end
+
+  defp go_on(%{waiting: []} = state), do: state
+  defp go_on(state) when map_size(state.under_way) == @under_way, do: state
+
+  defp go_on(state) do
+    busy = for {_ref, commits} <- state.under_way, {_from, ops} <- commits, id <- names(ops), into: %{}, do: {id, true}
+
+    case gather(state.waiting, busy, {[], 0, 0}, []) do
+      {[], _waiting} -> state
+      {commits, waiting} -> %{state | waiting: waiting} |> begin(commits) |> go_on()
+    end
+  end
+
+  # What names a flow that is busy waits, and so does what came behind it for the same flows. What names none waits for all
+  # before it, and all behind it for that.
+  defp gather([{{_from, ops} = commit, size} = first | rest] = waiting, busy, {taken, count, bytes}, left) do
+    named = names(ops)
+
+    cond do
+      count >= @group_commits or bytes >= @group_bytes ->
+        gathered(taken, left, waiting)
+
+      named == [] and (busy != %{} or taken != []) ->
+        gathered(taken, left, waiting)
+
+      named == [] ->
+        {[commit], rest}
+
+      Enum.any?(named, &is_map_key(busy, &1)) ->
+        gather(rest, Map.merge(busy, Map.new(named, &{&1, true})), {taken, count, bytes}, [first | left])
+
+      true ->
+        gather(rest, busy, {[commit | taken], count + 1, bytes + size}, left)
+    end
+  end
+
+  defp gather([], _busy, {taken, _count, _bytes}, left), do: gathered(taken, left, [])
+
+  defp gathered(taken, left, waiting), do: {Enum.reverse(taken), Enum.reverse(left, waiting)}
+
+  # What nothing speaks against is inserted while this process goes on.
+  defp begin(state, commits) do
+    with {:ok, state, _fresh} <- know(unchecked(state, commits), names_of(commits)),
+         {:ok, state} <- number(state, commits),
+         {draft, _accepted, []} <- judge(Draft.new(state.flows, state.numbers), commits) do
+      send_off(%{state | flows: draft.flows, numbers: draft.numbers}, %{draft | flows: %{}, numbers: []}, commits)
+    else
+      {:error, error} -> refuse(state, commits, Client.storage(error))
+      {_draft, _accepted, _refused} -> state |> settled() |> commit(commits)
+    end
+  end
+
+  defp send_off(state, draft, commits) do
+    if empty?(draft) do
+      reply(state, commits)
+    else
+      {mark, state} = mark(state)
+      {committer, ref, asking} = {self(), make_ref(), %{state | flows: %{}, waiting: [], under_way: %{}}}
+      # If it cannot say what became of the commit, this process ends with it.
+      spawn_link(fn ->
+        Process.flag(:sensitive, true)
+        send(committer, {:inserted, ref, insert(asking, draft, mark)})
+      end)
+
+      %{state | under_way: Map.put(state.under_way, ref, commits)}
+    end
+  end
+
+  defp inserted(state, commits, :ok), do: reply(state, commits)
+
+  defp inserted(state, commits, {:error, error}),
+    do: state |> forget(commits) |> settled() |> failed(commits, error, @tries)
+
+  # With nothing under way any more.
+  defp settled(state) do
+    results =
+      for {ref, commits} <- state.under_way do
+        receive(do: ({:inserted, ^ref, result} -> {commits, result}))
+      end
+
+    Enum.reduce(results, %{state | under_way: %{}}, fn {commits, result}, state -> inserted(state, commits, result) end)
   end
 
   # What is refused on flows as they were known is judged once more on flows as they are.
   defp commit(state, commits, tries \\ @tries) do
-    named = commits |> Enum.flat_map(fn {_from, ops} -> names(ops) end) |> Enum.uniq()
-
-    with {:ok, state, fresh} <- know(unchecked(state, commits), named), {:ok, state} <- number(state, commits) do
+    with {:ok, state, fresh} <- know(unchecked(state, commits), names_of(commits)),
+         {:ok, state} <- number(state, commits) do
       {draft, accepted, refused} = judge(Draft.new(state.flows, state.numbers), commits)
 
       {again, refused} =
@@ -163,6 +255,8 @@ defmodule EventSeal.Store.Postgres.Committer do
     {draft, Enum.reverse(accepted), Enum.reverse(refused)}
   end
 
+  defp names_of(commits), do: commits |> Enum.flat_map(fn {_from, ops} -> names(ops) end) |> Enum.uniq()
+
   defp names(ops), do: for(op <- ops, elem(op, 0) not in [:leaf, :checkpoint], do: elem(op, 1))
 
   # What a commit expects of a flow that it does not change, no key will say: such a flow is read.
@@ -204,18 +298,23 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp write(state, _draft, [], _tries), do: state
 
   defp write(state, draft, accepted, tries) do
-    mark = <<state.holder::binary, state.marks::64>>
-    state = %{state | marks: state.marks + 1}
+    {mark, state} = mark(state)
 
     case if(empty?(draft), do: :ok, else: insert(state, draft, mark)) do
       :ok ->
-        for {from, _ops} <- accepted, do: GenServer.reply(from, :ok)
-        won = for {_from, ops} <- accepted, state.lost != %{}, id <- names(ops), do: id
-        %{state | flows: draft.flows, numbers: draft.numbers, lost: Map.drop(state.lost, won)}
+        reply(%{state | flows: draft.flows, numbers: draft.numbers}, accepted)
 
       {:error, error} ->
         failed(forget(%{state | numbers: draft.numbers}, accepted), accepted, error, tries)
     end
+  end
+
+  defp mark(state), do: {<<state.holder::binary, state.marks::64>>, %{state | marks: state.marks + 1}}
+
+  defp reply(state, commits) do
+    for {from, _ops} <- commits, do: GenServer.reply(from, :ok)
+    won = for {_from, ops} <- commits, state.lost != %{}, id <- names(ops), do: id
+    %{state | lost: Map.drop(state.lost, won)}
   end
 
   defp empty?(draft), do: Enum.all?(draft.rows, fn {_table, rows} -> rows == [] end)
