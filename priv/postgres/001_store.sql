@@ -74,7 +74,7 @@ CREATE FUNCTION kind(frame bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL S
 CREATE FUNCTION place(frame bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
   CASE get_byte(frame, version_at(frame) + 2) WHEN 1 THEN text_at(frame, version_at(frame) + 3) END;
 
-CREATE FUNCTION who(frame bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION who_there(frame bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
   at integer := 71 + ((get_byte(frame, 67) << 8) | get_byte(frame, 68));
 BEGIN
@@ -83,6 +83,11 @@ BEGIN
   IF get_byte(frame, at) = 0 AND get_byte(frame, at + 1) = 0 THEN RETURN NULL; END IF;
   RETURN convert_from(substr(frame, at + 3, (get_byte(frame, at) << 8) | get_byte(frame, at + 1)), 'UTF8');
 END $$;
+
+-- Where neither a place nor a person is named, that is seen at once.
+CREATE FUNCTION who(frame bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+  CASE WHEN get_byte(frame, version_at(frame) + 2) <> 0 OR u16(frame, version_at(frame) + 3) <> 0
+    THEN who_there(frame) END;
 
 -- One row a flow: its number stands for it in the other tables.
 CREATE SEQUENCE flow_number;
@@ -119,7 +124,7 @@ CREATE TABLE event (
   PRIMARY KEY (flow, n)
 );
 
-CREATE INDEX event_euid ON event (flow, euid);
+CREATE INDEX event_euid ON event (flow, euid) WITH (deduplicate_items = off);
 
 -- Sealed blocks, without a second copy of their events: front is the packed block up to its seams (preamble, genesis
 -- record, header, seams), and the rest is generated from it. Who inserts a flow's next height has sealed that block:
@@ -323,7 +328,7 @@ REVOKE ALL ON SCHEMA event_seal FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA event_seal TO event_seal_writer, event_seal_reader, event_seal_sweeper;
 GRANT SELECT ON ALL TABLES IN SCHEMA event_seal TO event_seal_writer, event_seal_reader;
-GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, kind, place, who TO event_seal_writer, event_seal_reader;
+GRANT EXECUTE ON FUNCTION u16, i32, i64, text_at, version_at, kind, place, who, who_there TO event_seal_writer, event_seal_reader;
 GRANT INSERT ON flow, event, block, journal, spent, leaf, checkpoint, lease, mark TO event_seal_writer;
 GRANT USAGE ON SEQUENCE flow_number TO event_seal_writer;
 GRANT EXECUTE ON FUNCTION begin_commit, take, settle, knock, add_to_log, sweep TO event_seal_writer;
