@@ -30,6 +30,28 @@ defmodule EventSeal.StorePostgresTest do
     def settled(name), do: :counters.get(:persistent_term.get({__MODULE__, name}), 2)
   end
 
+  defmodule GatedClient do
+    # Commits wait until the test lets them go.
+    @behaviour EventSeal.Postgres
+
+    @impl true
+    def child_spec(given), do: EventSeal.Postgres.child_spec(given)
+
+    @impl true
+    def run(name, [{"SELECT begin_commit" <> _, _} | _] = statements, opts) do
+      with test when is_pid(test) <- :persistent_term.get({__MODULE__, name}, nil) do
+        send(test, {:committing, self()})
+        receive(do: (:go -> :ok))
+      end
+
+      EventSeal.Postgres.run(name, statements, opts)
+    end
+
+    def run(name, statements, opts), do: EventSeal.Postgres.run(name, statements, opts)
+
+    def gate(name, test), do: :persistent_term.put({__MODULE__, name}, test)
+  end
+
   defp opts(context, opts \\ []), do: PostgresServer.store!(context[:server] || PostgresServer.shared(), opts)
   defp tree!(opts, more \\ []), do: start_tree(:"tree_#{System.unique_integer([:positive])}", opts, more)
 
@@ -167,6 +189,34 @@ defmodule EventSeal.StorePostgresTest do
       for n <- 2..20, do: :ok = Store.commit(store, [put("a", 2 * n, :tail), put("a", 2 * n + 1), {:leaf, "leaf"}])
       assert CountingClient.asked(client) == 19
     end
+  end
+
+  test "commits of other flows go on while one is under way; those of its flows, and an empty one, wait for it",
+       context do
+    store = start!({Store.Postgres, [client: GatedClient] ++ opts(context)})
+    for flow <- ["a", "b"], do: :ok = Store.commit(store, [{:expect, flow, :none}, {:open, flow, "genesis"}])
+    GatedClient.gate(Module.concat(store.name, "Client"), self())
+    test = self()
+    commit = fn name, ops -> spawn_link(fn -> send(test, {name, Store.commit(store, ops)}) end) end
+
+    commit.(:first, [put("a", 1, :tail)])
+    assert_receive {:committing, first}, 5_000
+    commit.(:other, [put("b", 1, :tail)])
+    assert_receive {:committing, other}, 5_000
+    send(other, :go)
+    assert_receive {:other, :ok}, 5_000
+
+    commit.(:second, [put("a", 2, :tail)])
+    commit.(:empty, [])
+    refute_receive {:committing, _pid}, 100
+    refute_received {:empty, _}
+    send(first, :go)
+    assert_receive {:first, :ok}, 5_000
+    assert_receive {:committing, second}, 5_000
+    send(second, :go)
+    assert_receive {:second, :ok}, 5_000
+    assert_receive {:empty, :ok}, 5_000
+    GatedClient.gate(Module.concat(store.name, "Client"), nil)
   end
 
   test "a flow of more bytes than should lie in memory is read block by block", context do

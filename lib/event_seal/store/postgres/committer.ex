@@ -114,11 +114,19 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp go_on(state) when map_size(state.under_way) == @under_way, do: state
 
   defp go_on(state) do
-    busy = for {_ref, commits} <- state.under_way, {_from, ops} <- commits, id <- names(ops), into: %{}, do: {id, true}
-
-    case gather(state.waiting, busy, {[], 0, 0}, []) do
+    case state.under_way |> Map.values() |> Enum.concat() |> gather(state.waiting) do
       {[], _waiting} -> state
       {commits, waiting} -> %{state | waiting: waiting} |> begin(commits) |> go_on()
+    end
+  end
+
+  defp gather(under_way, [{{_from, ops} = commit, _size} | rest] = waiting) do
+    alone? = Enum.any?(under_way, fn {_from, ops} -> names(ops) == [] end)
+
+    cond do
+      names(ops) == [] and under_way == [] -> {[commit], rest}
+      alone? -> {[], waiting}
+      true -> gather(waiting, Map.new(names_of(under_way), &{&1, true}), {[], 0, 0}, [])
     end
   end
 
@@ -128,14 +136,8 @@ defmodule EventSeal.Store.Postgres.Committer do
     named = names(ops)
 
     cond do
-      count >= @group_commits or bytes >= @group_bytes ->
+      count >= @group_commits or bytes >= @group_bytes or named == [] ->
         gathered(taken, left, waiting)
-
-      named == [] and (busy != %{} or taken != []) ->
-        gathered(taken, left, waiting)
-
-      named == [] ->
-        {[commit], rest}
 
       Enum.any?(named, &is_map_key(busy, &1)) ->
         gather(rest, Map.merge(busy, Map.new(named, &{&1, true})), {taken, count, bytes}, [first | left])
