@@ -8,7 +8,17 @@
 defmodule Bench.Run do
   alias Bench.{Charts, Machine, Options, Results, Rows, Svg, Targets}
 
-  @rows [Rows.Hash, Rows.Seal, Rows.Verify, Rows.Flows, Rows.Append, Rows.Receipts, Rows.Open, Rows.Growth]
+  @rows [
+    Rows.Hash,
+    Rows.Seal,
+    Rows.Verify,
+    Rows.Flows,
+    Rows.Append,
+    Rows.Postgres,
+    Rows.Receipts,
+    Rows.Open,
+    Rows.Growth
+  ]
 
   def main(arguments) do
     {options, wanted} = Options.parse!(arguments)

@@ -130,7 +130,7 @@ defmodule EventSeal.FlowTest do
     {flow, pooled} = batch(flow, [append(3)])
     data = for {:put, _, seq, _, _, <<data::binary>>} <- ops ++ pooled, into: %{}, do: {seq, data}
     entries = for {:put, _, seq, stage, meta, _} <- settled ++ pooled, do: {seq, stage, meta, data[seq]}
-    head = %{flow: "p/1", genesis: genesis, last_block: nil, when_max: nil, next_seq: 4, entries: entries}
+    head = %{flow: "p/1", genesis: genesis, last_block: nil, when_max: nil, turn: nil, next_seq: 4, entries: entries}
 
     later = %{@ctx | at: 1_000_400, tick: 9}
     assert {:ok, loaded} = Stored.load(head, later)

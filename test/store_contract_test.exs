@@ -56,6 +56,20 @@ defmodule EventSeal.StoreContractTest do
         assert {:error, %Error{reason: :stale}} = Store.commit(store, [{:drop, "a", 3, euid(3)}])
       end
 
+      test "the euids that were retracted are told by flow", %{store: store} do
+        flows = ["a", "b", "c", "é"]
+        :ok = Store.commit(store, for(flow <- flows, do: {:open, flow, "g"}))
+        :ok = Store.commit(store, for(flow <- flows, seq <- 1..4, do: put(flow, seq)))
+        assert {:ok, []} = Store.flows(store, nil, 9, :spent)
+        :ok = Store.commit(store, for(flow <- ["é", "a", "c"], seq <- [2, 4], do: {:drop, flow, seq, euid(seq)}))
+        all = for flow <- ["a", "c", "é"], do: {flow, [euid(2), euid(4)]}
+        sorted = fn {:ok, found} -> for {flow, euids} <- found, do: {flow, Enum.sort(euids)} end
+        assert sorted.(Store.flows(store, nil, 9, :spent)) == all
+        assert sorted.(Store.flows(store, nil, 2, :spent)) == Enum.take(all, 2)
+        assert sorted.(Store.flows(store, "a", 1, :spent)) == [Enum.at(all, 1)]
+        assert {:ok, []} = Store.flows(store, "é", 9, :spent)
+      end
+
       test "a block takes the entries up to its seq and moves the head", %{store: store} do
         :ok = Store.commit(store, [{:open, "a", "g"} | for(seq <- 1..5, do: put("a", seq, :tail))])
         :ok = Store.commit(store, [{:expect, "a", 0}, sealed("a", 0, 1, [1, 2])])

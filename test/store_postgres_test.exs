@@ -4,7 +4,7 @@ defmodule EventSeal.StorePostgresTest do
 
   import EventSeal.StoreCase
   import ExUnit.CaptureLog
-  alias EventSeal.{Error, Postgres, PostgresServer, Store, Verdict, Wire}
+  alias EventSeal.{Error, Postgres, PostgresServer, Signer, Store, Verdict, Wire}
 
   @moduletag timeout: 240_000
 
@@ -28,6 +28,28 @@ defmodule EventSeal.StorePostgresTest do
     def count(name), do: :persistent_term.put({__MODULE__, name}, :counters.new(2, []))
     def asked(name), do: :counters.get(:persistent_term.get({__MODULE__, name}), 1)
     def settled(name), do: :counters.get(:persistent_term.get({__MODULE__, name}), 2)
+  end
+
+  defmodule GatedClient do
+    # Commits wait until the test lets them go.
+    @behaviour EventSeal.Postgres
+
+    @impl true
+    def child_spec(given), do: EventSeal.Postgres.child_spec(given)
+
+    @impl true
+    def run(name, [{"SELECT begin_commit" <> _, _} | _] = statements, opts) do
+      with test when is_pid(test) <- :persistent_term.get({__MODULE__, name}, nil) do
+        send(test, {:committing, self()})
+        receive(do: (:go -> :ok))
+      end
+
+      EventSeal.Postgres.run(name, statements, opts)
+    end
+
+    def run(name, statements, opts), do: EventSeal.Postgres.run(name, statements, opts)
+
+    def gate(name, test), do: :persistent_term.put({__MODULE__, name}, test)
   end
 
   defp opts(context, opts \\ []), do: PostgresServer.store!(context[:server] || PostgresServer.shared(), opts)
@@ -135,6 +157,20 @@ defmodule EventSeal.StorePostgresTest do
                EventSeal.append(name, "patient/1", %{when: 1, kind: "k"}, euid: List.last(receipts).euid)
     end
 
+    test "marks are swept, but for each writer's last, however old it is", context do
+      opts = opts(context, sweep: :infinity)
+      store = start!({Store.Postgres, opts})
+
+      marks =
+        "INSERT INTO mark (id, made_at) SELECT $1 || int8send(n), now() - interval '3 hours' FROM generate_series(0, $2 - 1) AS n"
+
+      for {writer, count} <- [{1, 150}, {2, 3}], do: owner!(opts, marks, bytea: <<writer::128>>, int4: count)
+      :ok = Store.commit(store, [{:leaf, "leaf"}])
+      assert {:ok, 0} = Store.Postgres.sweep(store.name)
+      left = "SELECT substr(id, 1, 16), count(*), max(i64(id, 16)) FROM mark GROUP BY 1 ORDER BY 1 LIMIT 2"
+      assert owner!(opts, left, []) == [[<<1::128>>, 1, 149], [<<2::128>>, 1, 2]]
+    end
+
     test "tables that are not there, or of another version, are refused by name" do
       server = PostgresServer.shared()
       opts = PostgresServer.options(server, [sslmode: "disable", schema: "nothing_here"], [])
@@ -153,6 +189,34 @@ defmodule EventSeal.StorePostgresTest do
       for n <- 2..20, do: :ok = Store.commit(store, [put("a", 2 * n, :tail), put("a", 2 * n + 1), {:leaf, "leaf"}])
       assert CountingClient.asked(client) == 19
     end
+  end
+
+  test "commits of other flows go on while one is under way; those of its flows, and an empty one, wait for it",
+       context do
+    store = start!({Store.Postgres, [client: GatedClient] ++ opts(context)})
+    for flow <- ["a", "b"], do: :ok = Store.commit(store, [{:expect, flow, :none}, {:open, flow, "genesis"}])
+    GatedClient.gate(Module.concat(store.name, "Client"), self())
+    test = self()
+    commit = fn name, ops -> spawn_link(fn -> send(test, {name, Store.commit(store, ops)}) end) end
+
+    commit.(:first, [put("a", 1, :tail)])
+    assert_receive {:committing, first}, 5_000
+    commit.(:other, [put("b", 1, :tail)])
+    assert_receive {:committing, other}, 5_000
+    send(other, :go)
+    assert_receive {:other, :ok}, 5_000
+
+    commit.(:second, [put("a", 2, :tail)])
+    commit.(:empty, [])
+    refute_receive {:committing, _pid}, 100
+    refute_received {:empty, _}
+    send(first, :go)
+    assert_receive {:first, :ok}, 5_000
+    assert_receive {:committing, second}, 5_000
+    send(second, :go)
+    assert_receive {:second, :ok}, 5_000
+    assert_receive {:empty, :ok}, 5_000
+    GatedClient.gate(Module.concat(store.name, "Client"), nil)
   end
 
   test "a flow of more bytes than should lie in memory is read block by block", context do
@@ -306,6 +370,24 @@ defmodule EventSeal.StorePostgresTest do
       end)
     end
 
+    test "a commit that was given up and asked about comes too late, even if it comes", context do
+      opts = opts(context)
+      store = start!({Store.Postgres, opts})
+      client = Module.concat(store.name, "Client")
+      :ok = Store.commit(store, [{:open, "a", "g"}])
+      asked = {"SELECT settle($1)", [bytea: <<7::192>>]}
+      done = {"SELECT begin_commit($1)", [bytea: <<8::192>>]}
+      # Once more, too, if the first answer was lost.
+      for _ <- 1..2, do: assert({:ok, [%{rows: [[false]]}]} = Postgres.run(client, [asked]))
+      late = [{"SELECT begin_commit($1)", [bytea: <<7::192>>]}, {"INSERT INTO leaf VALUES (0, 'late')", []}]
+      assert {:error, %Postgres.Error{code: "23505"}} = Postgres.run(client, late)
+      assert {:ok, %{leaves: 0}} = Store.log(store, :size)
+      {:ok, _} = Postgres.run(client, [done])
+
+      for _ <- 1..2,
+          do: assert({:ok, [%{rows: [[true]]}]} = Postgres.run(client, [put_elem(asked, 1, bytea: <<8::192>>)]))
+    end
+
     test "sessions ended and the server killed under load: acknowledged lost 0, doubled 0, forks 0, false faults 0" do
       server = PostgresServer.start!()
       on_exit(fn -> PostgresServer.stop!(server) end)
@@ -344,6 +426,8 @@ defmodule EventSeal.StorePostgresTest do
   end
 
   describe "many writers" do
+    @describetag :tmp_dir
+
     test "two stores that write the same flows at once never fork them", context do
       opts = opts(context, sweep: 50)
       stores = for _ <- 1..2, do: start!({Store.Postgres, opts})
@@ -369,6 +453,31 @@ defmodule EventSeal.StorePostgresTest do
       end
     end
 
+    test "what is built upon a turn is refused once somebody has changed the flow, also if it changes nothing",
+         context do
+      opts = opts(context)
+      [one, other] = for _ <- 1..2, do: start!({Store.Postgres, opts})
+      assert Store.shared?(one)
+      refute Store.shared?(Store.handle(Store.Memory, :any))
+      :ok = Store.commit(one, [{:open, "a", "g"}, put("a", 1), put("a", 2)])
+      assert {:ok, %{turn: 2}} = Store.head(one, "a")
+      assert :ok = Store.commit(one, [{:expect, "a", {:turn, 2}}])
+      :ok = Store.commit(other, [{:expect, "a", {:turn, 2}}, {:put, "a", 1, :pool, "amended", "other"}])
+
+      for ops <- [[], [{:drop, "a", 1, euid(1)}], [put("a", 3)], [{:leaf, "leaf"}]] do
+        assert {:error, %Error{reason: :stale}} = Store.commit(one, [{:expect, "a", {:turn, 2}} | ops])
+        assert {:error, %Error{reason: :stale}} = Store.commit(one, [{:expect, "b", {:turn, 0}} | ops])
+      end
+
+      # So often refused it has knocked, too.
+      assert {:ok, %{turn: turn, entries: [{1, :pool, "amended", "other"}, {2, _, _, _}]}} = Store.head(one, "a")
+      :ok = Store.commit(one, [{:expect, "a", {:turn, turn}}, put("a", 3), {:drop, "a", 1, euid(1)}])
+      :ok = Store.commit(other, [{:expect, "a", {:turn, turn + 2}}, sealed("a", 0, 1, [2, 3])])
+      {:ok, _} = Store.Postgres.sweep(one.name)
+      last = turn + 3
+      for store <- [one, other], do: assert({:ok, %{turn: ^last, height: 1}} = Store.head(store, "a"))
+    end
+
     # The next block, as this store believes it to be.
     defp contend(store, flow) do
       {:ok, head} = Store.head(store, flow)
@@ -381,23 +490,121 @@ defmodule EventSeal.StorePostgresTest do
       end
     end
 
-    test "a tree that takes over is believed, the one before it writes no more", context do
+    test "two trees write one flow in turns, each as if it were alone; the epoch grows when the other seals", context do
       opts = opts(context)
-      first = tree!(opts)
       item = fn n -> {"patient/1", %{when: n, kind: "vital", body: "#{n}"}} end
+      trees = [first, second] = for _ <- 1..2, do: tree!(opts)
       {:ok, _} = EventSeal.append_many(first, for(n <- 1..5, do: item.(n)))
-      second = tree!(opts)
       {:ok, _} = EventSeal.append_many(second, for(n <- 6..9, do: item.(n)))
-      assert {:error, %Error{reason: :read_only}} = EventSeal.append(first, "patient/1", elem(item.(6), 1))
-      assert {:error, %Error{reason: :read_only}} = EventSeal.seal(first, "patient/1")
-      {:ok, 6} = EventSeal.seal(second, "patient/1")
+      {:ok, _} = EventSeal.append(first, "patient/1", elem(item.(10), 1))
+      {:ok, 7} = EventSeal.seal(first, "patient/1")
+      {:ok, _} = EventSeal.append_many(second, for(n <- 11..14, do: item.(n)))
+      {:ok, 4} = EventSeal.seal(second, "patient/1")
+      {:ok, _} = EventSeal.append(first, "patient/1", elem(item.(15), 1))
+      {:ok, 1} = EventSeal.seal(first, "patient/1")
 
-      for name <- [first, second] do
-        assert {:ok, %{fault_count: 0, events: 9, fixed: 6}} = EventSeal.verify(name)
+      for name <- trees do
+        assert {:ok, %{fault_count: 0, events: 15, fixed: 12}} = EventSeal.verify(name)
+        assert Enum.map(EventSeal.stream(name, "patient/1"), & &1.body) == Enum.map(1..15, &to_string/1)
       end
 
-      assert [[2]] = owner!(opts, "SELECT DISTINCT epoch FROM block", [])
+      assert [[1], [2], [3]] = owner!(opts, "SELECT epoch FROM block ORDER BY height", [])
       assert {:ok, 2} = Store.lease(handle(second), 0..1023)
+    end
+
+    test "a tree that writes a flow without a pause does not keep others from it", context do
+      opts = opts(context)
+      [busy, other] = for _ <- 1..2, do: tree!(opts)
+      event = %{when: 1, kind: "vital", body: "b"}
+      stopped = :atomics.new(1, [])
+      writing? = fn -> :atomics.get(stopped, 1) == 0 end
+      append = fn -> {:ok, _} = EventSeal.append(busy, "patient/1", event) end
+
+      load =
+        for _ <- 1..8, do: Task.async(fn -> append |> Stream.repeatedly() |> Enum.find(fn _ -> not writing?.() end) end)
+
+      for n <- 1..40, do: assert({:ok, _} = EventSeal.append(other, "patient/1", event, euid: <<n::128>>))
+      :atomics.put(stopped, 1, 1)
+      Task.await_many(load, :infinity)
+      assert {:ok, %{fault_count: 0}} = EventSeal.verify(other)
+    end
+
+    test "who knocks takes a turn and changes nothing; a closed flow stays as it is", context do
+      opts = opts(context)
+      store = start!({Store.Postgres, opts})
+      :ok = Store.commit(store, [{:open, "a", "g"}])
+      knock = "SELECT knock(number) FROM flow WHERE id = 'a'"
+      owner!(opts, knock, [])
+      assert {:ok, %{turn: 1, entries: [], next_seq: 1}} = Store.head(store, "a")
+      :ok = Store.commit(store, [put("a", 1, :tail), put("a", 2), put("a", 3, :tail)])
+      owner!(opts, knock, [])
+
+      assert {:ok, %{turn: 5, next_seq: 4, entries: [{1, :tail, _, _}, {2, :pool, _, _}, {3, :tail, _, _}]}} =
+               Store.head(store, "a")
+
+      :ok = Store.commit(store, [{:drop, "a", 2, euid(2)}, sealed("a", 0, 1, [1, 3])])
+      owner!(opts, knock, [])
+      assert {:ok, %{turn: 8, next_seq: 4, entries: [], height: 1}} = Store.head(store, "a")
+      :ok = Store.commit(store, [sealed("a", 1, 3, [4], closes: true)])
+      {:ok, _} = Store.Postgres.sweep(store.name)
+      owner!(opts, knock, [])
+      assert {:ok, %{turn: 9, closed: true}} = Store.head(store, "a")
+    end
+
+    # What a tree has in memory is not what it answers by, where another may have changed it.
+    test "what one tree has done the other knows in each of its answers", context do
+      opts = opts(context)
+      [first, second] = for _ <- 1..2, do: tree!(opts, pool_window: 3_600_000)
+      event = %{when: 1, kind: "vital", body: "1"}
+      euids = for n <- 1..6, do: <<n::128>>
+      for euid <- euids, do: {:ok, _} = EventSeal.append(first, "patient/1", event, euid: euid)
+      assert {:ok, _} = EventSeal.amend(second, "patient/1", hd(euids), %{body: "2"}, revision: 0)
+      assert {:error, %Error{reason: :revision}} = EventSeal.retract(first, "patient/1", hd(euids), revision: 0)
+      assert {:ok, _} = EventSeal.retract(second, "patient/1", hd(euids), revision: 1)
+      assert {:error, %Error{reason: :retracted}} = EventSeal.append(first, "patient/1", event, euid: hd(euids))
+      assert {:error, %Error{reason: :count}} = EventSeal.append(first, "patient/1", event, expect: 6)
+      assert {:ok, %{recorded_at: at}} = EventSeal.append(second, "patient/1", event, euid: <<7::128>>)
+      assert {:ok, %{recorded_at: ^at}} = EventSeal.append(first, "patient/1", event, euid: <<7::128>>)
+
+      assert {:error, %Error{reason: :conflict}} =
+               EventSeal.append(second, "patient/1", %{event | body: "x"}, euid: <<7::128>>)
+
+      assert {:ok, 6} = EventSeal.settle(second, "patient/1")
+      assert {:error, %Error{reason: :settled}} = EventSeal.amend(first, "patient/1", <<2::128>>, %{body: "3"})
+      assert {:ok, 0} = EventSeal.settle(first, "patient/1")
+      waiting = Task.async(fn -> EventSeal.await_fixed(first, "patient/1", <<7::128>>) end)
+      assert {:ok, _} = EventSeal.close(second, "patient/1")
+      assert {:error, %Error{reason: :closed}} = EventSeal.append(first, "patient/1", event)
+      assert {:ok, %{stage: :fixed, n: 6}} = Task.await(waiting)
+      assert {:error, %Error{reason: :not_found}} = EventSeal.settle(first, "patient/2")
+      assert {:ok, _} = EventSeal.append(second, "patient/2", event)
+      assert {:ok, 1} = EventSeal.settle(first, "patient/2")
+      for name <- [first, second], do: assert({:ok, %{fault_count: 0, events: 8}} = EventSeal.verify(name))
+    end
+
+    test "a verification store follows what other trees have sealed", context do
+      opts = opts(context)
+      keeping = tree!(opts, verification: {Store.Memory, []})
+      other = tree!(opts)
+      {:ok, _} = EventSeal.append_many(other, for(n <- 1..8, do: {"patient/1", %{when: n, kind: "vital"}}))
+      {:ok, 5} = EventSeal.seal(other, "patient/1")
+      kept? = fn -> match?({:ok, %{verification: %{behind: 0, error: nil}}}, EventSeal.health(keeping)) end
+      copied? = fn -> match?({:ok, %{kept: 1, behind: 0, fault_count: 0}}, EventSeal.verify(keeping)) end
+      PostgresServer.wait(fn -> kept?.() and copied?.() end, 400)
+    end
+
+    test "a checkpoint covers what other trees have written", %{tmp_dir: dir} = context do
+      {:ok, _} = Signer.File.generate(Path.join(dir, "log.key"), "ward.example/log")
+      opts = opts(context)
+      signing = tree!(opts, checkpoints: [signer: {Signer.File, Path.join(dir, "log.key")}, every: :infinity])
+      other = tree!(opts)
+
+      for n <- 1..2 do
+        {:ok, _} = EventSeal.append_many(other, for(_ <- 1..3, do: {"patient/1", %{when: n, kind: "vital"}}))
+        {:ok, _} = EventSeal.checkpoint(signing)
+        covered = 3 * n
+        assert {:ok, %{n: ^covered, covered: ^covered}} = EventSeal.coverage(signing, "patient/1")
+      end
     end
   end
 

@@ -73,16 +73,23 @@ defmodule Bench.Postgres do
   """
   @spec append(t, pos_integer, pos_integer, number, pos_integer) :: [float]
   def append(postgres, clients, batch, seconds, bytes) do
-    script = Path.join(postgres.dir, "append.sql")
+    [transactions, median] = pgbench(postgres, insert(batch, bytes), clients, seconds)
+    [transactions * batch, median]
+  end
+
+  @doc "So many clients run a script of pgbench's. Returns transactions a second, and their median duration in microseconds."
+  @spec pgbench(t, String.t(), pos_integer, number) :: [float]
+  def pgbench(postgres, text, clients, seconds) do
+    script = Path.join(postgres.dir, "script.sql")
     log = Path.join(postgres.dir, "transactions")
-    File.write!(script, insert(batch, bytes))
+    File.write!(script, text)
 
     run!(
       [program("pgbench"), "-h", postgres.dir, "-U", "bench", "-n", "-M", "prepared", "-f", script] ++
         ["-c", to_string(clients), "-j", to_string(min(clients, System.schedulers_online()))] ++
         ["-T", to_string(max(ceil(seconds), 1)), "-l", "--log-prefix=#{log}", "postgres"]
     )
-    |> read(log, batch)
+    |> read(log)
   end
 
   defp insert(1, bytes) do
@@ -97,11 +104,11 @@ defmodule Bench.Postgres do
   defp hex(bytes), do: String.duplicate("62", bytes)
 
   # pgbench's log has a line a transaction; the third number is how many microseconds it took.
-  defp read(said, log, batch) do
+  defp read(said, log) do
     [_, tps] = Regex.run(~r/^tps = ([\d.]+)/m, said) || raise "pgbench: #{String.slice(said, -200, 200)}"
     lines = log |> then(&Path.wildcard(&1 <> ".*")) |> Enum.flat_map(&lines/1)
     times = for line <- lines, do: line |> String.split() |> Enum.at(2) |> String.to_integer()
-    [String.to_float(tps) * batch, Bench.Samples.median(times) * 1.0]
+    [String.to_float(tps), Bench.Samples.median(times) * 1.0]
   end
 
   defp lines(path) do
@@ -138,7 +145,13 @@ defmodule Bench.Postgres do
     count |> String.trim() |> String.to_integer()
   end
 
-  defp psql(postgres, sql) do
+  @doc "Where a client finds it."
+  @spec url(t) :: String.t()
+  def url(postgres), do: "postgres://bench@/postgres?host=#{postgres.dir}"
+
+  @doc "Runs SQL by psql: what it says, and its status."
+  @spec psql(t, String.t()) :: {String.t(), non_neg_integer}
+  def psql(postgres, sql) do
     arguments = ["-h", postgres.dir, "-U", "bench", "-d", "postgres", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]
     System.cmd(program("psql"), arguments, stderr_to_stdout: true)
   end

@@ -67,6 +67,7 @@ defmodule Bench.Samples do
       row =~ ~r/_us($|_at_)/ -> "microseconds"
       row =~ ~r/^hash_/ -> "bytes/s"
       row =~ ~r/_bytes($|_at_)/ -> "bytes"
+      row =~ ~r/_forks$/ -> "forks"
       true -> "events/s"
     end
   end

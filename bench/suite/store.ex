@@ -1,6 +1,6 @@
 defmodule Bench.Store do
   @moduledoc false
-  # EventSeal over `EventSeal.Store.Disk`, in folders that are gone afterwards, and how they are filled.
+  # EventSeal over `EventSeal.Store.Disk`, in folders that are gone afterwards, or over another store, and how they are filled.
 
   @callers 4
   @batch 1_000
@@ -18,11 +18,13 @@ defmodule Bench.Store do
     end
   end
 
-  @doc "A running tree over the folder, for the time of a function of its name."
-  @spec open(Path.t(), keyword, (atom -> result)) :: result when result: var
-  def open(dir, opts \\ [], fun) do
+  @doc "A running tree over the folder, or over a store, for the time of a function of its name."
+  @spec open(Path.t() | {module, keyword}, keyword, (atom -> result)) :: result when result: var
+  def open(store, opts \\ [], fun)
+  def open(dir, opts, fun) when is_binary(dir), do: open({EventSeal.Store.Disk, dir: dir}, opts, fun)
+
+  def open(store, opts, fun) do
     name = :"bench-#{System.unique_integer([:positive])}"
-    store = {EventSeal.Store.Disk, dir: dir}
     {:ok, tree} = EventSeal.start_link([name: name, store: store, pool_window: 0] ++ opts)
 
     try do

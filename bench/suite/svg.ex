@@ -64,6 +64,7 @@ defmodule Bench.Svg do
   def value(value, "events/s"), do: scaled(value, [{1_000_000, " M/s"}, {1_000, " k/s"}, {1, "/s"}])
   def value(value, "microseconds"), do: scaled(value, [{1_000_000, " s"}, {10_000, " ms", 1_000}, {1, " µs"}])
   def value(value, "bytes/s"), do: scaled(value, [{1_000_000_000, " GB/s"}, {1_000_000, " MB/s"}, {1, " B/s"}])
+  def value(value, "forks"), do: "#{value} forks"
   def value(value, "bytes"), do: scaled(value, [{1_000_000_000, " GB"}, {1_000_000, " MB"}, {1, " B"}])
 
   defp scaled(value, steps) do

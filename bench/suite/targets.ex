@@ -25,7 +25,12 @@ defmodule Bench.Targets do
       at_least(results, "append_batch_1000", 300_000),
       at_least(results, {"append_batch_1000", {"append_batch_1000", "umadb"}}, 1.0),
       at_least(results, {"append_batch_1000", {"append_batch_1000", "postgresql"}}, 1.0),
-      less(results, {"append_us_at_10m", "append_us_at_10k"}, 1.3)
+      less(results, {"append_us_at_10m", "append_us_at_10k"}, 1.3),
+      at_least(results, "pg_append_batch_1000", 80_000),
+      at_least(results, {"pg_append_batch_1000", {"pg_append_batch_1000", "postgresql_copy"}}, 0.25),
+      at_least(results, {"pg_append_64", {"pg_append_64", "trigger_chain"}}, 2.0),
+      less(results, "pg_forks", 1),
+      at_least(results, "pg_verify", 500_000)
     ]
   end
 

@@ -3,7 +3,9 @@ defmodule EventSeal.Await do
   Waits until an event is fixed: asks its writer to be told, looks at the store, and sleeps until one of them says so.
   """
 
-  alias EventSeal.{Error, Event, Instance, Reader, Writer}
+  alias EventSeal.{Error, Event, Instance, Reader, Store, Writer}
+
+  @look 500
 
   @doc "The fixed event; `:timeout` if it was not fixed in time, `:not_found` if there is no such event (any more)."
   @spec fixed(Instance.t(), String.t(), binary, timeout) :: {:ok, Event.t()} | {:error, Error.t()}
@@ -25,7 +27,7 @@ defmodule EventSeal.Await do
 
     result =
       with {:ok, %Event{stage: stage}} when stage != :fixed <- Reader.event(instance.store, flow, euid),
-           do: sleep(ref, monitor, left(until))
+           do: sleep(instance, ref, monitor, until)
 
     Process.demonitor(monitor, [:flush])
     Writer.unwatch(pid, ref)
@@ -33,12 +35,15 @@ defmodule EventSeal.Await do
     if result == :again, do: wait(instance, flow, euid, until), else: result
   end
 
-  defp sleep(ref, monitor, milliseconds) do
+  # What another tree fixes this one's writer does not know of.
+  defp sleep(instance, ref, monitor, until) do
+    wait = if Store.shared?(instance.store), do: min(left(until), @look), else: left(until)
+
     receive do
       {^ref, :left} -> :again
       {:DOWN, ^monitor, _, _, _} -> :again
     after
-      milliseconds -> {:error, Error.new(:timeout)}
+      wait -> if left(until) == 0, do: {:error, Error.new(:timeout)}, else: :again
     end
   end
 

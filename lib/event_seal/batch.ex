@@ -45,9 +45,14 @@ defmodule EventSeal.Batch do
          {:ok, batch} <- frame(batch),
          {:ok, batch} <- settle(batch),
          {:ok, batch} <- seal(batch) do
-      ops = Enum.flat_map(batch.flows, fn {_id, flow} -> Stored.ops(flow) end)
-      {:ok, %{batch | ops: ops, replies: Enum.map(batch.replies, &count(&1, batch.flows))}}
+      {flows, ops} = Enum.map_reduce(batch.flows, [], &kept/2)
+      {:ok, %{batch | flows: Map.new(flows), ops: ops, replies: Enum.map(batch.replies, &count(&1, batch.flows))}}
     end
+  end
+
+  defp kept({id, flow}, ops) do
+    own = Stored.ops(flow)
+    {{id, Flow.turned(flow, own)}, own ++ ops}
   end
 
   @doc "The flows that a request's body names, each with the euid that its caller gave, or nil."
@@ -101,7 +106,7 @@ defmodule EventSeal.Batch do
          {:ok, known} <- known(head, ctx) do
       {:ok, indexed(flow, euids), known}
     else
-      {:error, %Error{reason: :not_found}} -> {:ok, Flow.new(id), %{}}
+      {:error, %Error{reason: :not_found}} -> {:ok, Flow.new(id, if(ctx[:shared], do: 0)), %{}}
       {:error, error} -> {:error, error}
     end
   end

@@ -12,7 +12,8 @@ defmodule EventSeal.Flow do
     5. `due/2`: when something happens by itself
 
   `ctx` is the batch's: `at` (the store's time, µs), `tick` (monotonic, µs), `window` (µs), `block` (`max_events`,
-  `max_bytes`, `max_age` in µs or `:infinity`), `suite`, `epoch`; `signs`: whether receipts are signed.
+  `max_bytes`, `max_age` in µs or `:infinity`), `suite`, `epoch`; `signs`: whether receipts are signed; `shared`: whether
+  other trees may write to the store.
   """
 
   alias EventSeal.{Chain, Event, Record}
@@ -28,6 +29,8 @@ defmodule EventSeal.Flow do
     :step,
     :last_at,
     :when_max,
+    :turn,
+    :epoch,
     opened: false,
     complete: true,
     spent: %{},
@@ -70,7 +73,8 @@ defmodule EventSeal.Flow do
   it up to the position `indexed` only, until somebody asks by euid. `complete` says that no other euid was ever accepted,
   so that none has to be looked up; `spent` then has those that were retracted. `pool` is a queue, oldest first, of
   `{seq, euid, tick}`, of which `waiting` are still in it, and at most `gone` were retracted; `open` has the seq under which
-  each run of the chain's `open` is stored. `when_max` is that of the sealed events.
+  each run of the chain's `open` is stored. `when_max` is that of the sealed events. In a store that is shared, `turn` is the
+  store's, and `epoch` the one under which blocks are sealed, where another tree has sealed under a later one than ours.
   """
   @type t :: %__MODULE__{
           id: String.t(),
@@ -79,6 +83,8 @@ defmodule EventSeal.Flow do
           step: map | nil,
           last_at: integer | nil,
           when_max: integer | nil,
+          turn: non_neg_integer | nil,
+          epoch: pos_integer | nil,
           opened: boolean,
           complete: boolean,
           spent: %{optional(binary) => true},
@@ -96,8 +102,8 @@ defmodule EventSeal.Flow do
         }
 
   @doc "A flow of which the store knows nothing. It begins with its first event."
-  @spec new(String.t()) :: t
-  def new(id), do: %__MODULE__{id: :binary.copy(id)}
+  @spec new(String.t(), 0 | nil) :: t
+  def new(id, turn \\ nil), do: %__MODULE__{id: :binary.copy(id), turn: turn}
 
   @doc "Begins a batch; `known` answers for the euids that `unknown/2` asked about."
   @spec begin(t, known) :: t
@@ -173,6 +179,11 @@ defmodule EventSeal.Flow do
   def left(%{step: step}) do
     Enum.map(step.drops, &elem(&1, 1)) ++ for(<<euid::binary-16 <- IO.iodata_to_binary(step.fixed)>>, do: euid)
   end
+
+  @doc "The flow in the turn that these operations bring it to."
+  @spec turned(t, [tuple]) :: t
+  def turned(%{turn: nil} = flow, _ops), do: flow
+  def turned(flow, ops), do: %{flow | turn: flow.turn + Enum.count(ops, &(elem(&1, 0) in [:put, :drop, :block]))}
 
   @doc "The flow after its batch is committed."
   @spec committed(t) :: t

@@ -203,10 +203,10 @@ defmodule EventSeal.Log do
     with {:error, error} <- Reader.reading(fun), do: {:error, error, state}
   end
 
-  # A flow that changes from here on is noted again.
+  # A flow that changes from here on is noted again, if it is this tree that changes it.
   defp changed(%{all: true} = state) do
     Instance.changed(state.instance)
-    {Reader.flows(state.store, after: nil, page: @commit), %{state | all: false}}
+    {Reader.flows(state.store, after: nil, page: @commit), %{state | all: Store.shared?(state.store)}}
   end
 
   defp changed(state), do: {Instance.changed(state.instance), state}

@@ -5,21 +5,21 @@ defmodule EventSeal.Migrate do
 
   Nobody may write to either store meanwhile. It can be broken off and begun again: what is there already is compared, and
   gone on from. At the end every flow's head and the log's root are the same in both, and the new store is verified; before
-  that nothing should be signed with it. That an euid was retracted is not carried over: in the new store it could be used
-  again.
+  that nothing should be signed with it. An euid that was retracted is spent in the new store, too.
 
-  What `run/3` reports: `flows`, `blocks` and `leaves` that were moved, and the `verdict` of the new store.
+  What `run/3` reports: `flows`, `blocks`, `spent` euids and `leaves` that were moved, and the `verdict` of the new store.
   """
 
   alias EventSeal.{Chain, Error, Heads, Reader, Store, Verdict, Verifier}
-  alias EventSeal.Chain.{Container, Run}
+  alias EventSeal.Chain.Container
   alias EventSeal.Log.Tree
 
-  defstruct flows: 0, blocks: 0, leaves: 0, verdict: nil
+  defstruct flows: 0, blocks: 0, spent: 0, leaves: 0, verdict: nil
 
   @type t :: %__MODULE__{
           flows: non_neg_integer,
           blocks: non_neg_integer,
+          spent: non_neg_integer,
           leaves: non_neg_integer,
           verdict: Verdict.t() | nil
         }
@@ -27,13 +27,16 @@ defmodule EventSeal.Migrate do
   @page 1_000
   # Of a flow's blocks so many positions are looked up at a time.
   @positions 100_000
+  # Of so many flows at a time the retracted euids: the store may have to look through all it has for them.
+  @spent 100_000
 
   @doc "Moves what `from` holds to `to`. Options: `:progress`, as `EventSeal.Verifier.run/2` has it, for the verification."
   @spec run(Store.t(), Store.t(), keyword) :: {:ok, t} | {:error, Error.t()}
   def run(from, to, opts \\ []) do
     flows = Reader.flows(from, after: nil, page: @page)
 
-    with {:ok, report} <- Error.reduce(flows, %__MODULE__{}, &flow(from, to, &1, &2)),
+    with {:ok, report} <- spent(from, to, nil, %__MODULE__{}),
+         {:ok, report} <- Error.reduce(flows, report, &flow(from, to, &1, &2)),
          {:ok, report} <- log(from, to, report),
          :ok <- same_log(from, to),
          {:ok, verdict} <- Verifier.run(to, opts),
@@ -41,6 +44,41 @@ defmodule EventSeal.Migrate do
   rescue
     error in Error -> {:error, error}
   end
+
+  # First of all, since nothing can be retracted in a flow that its last block closes.
+  defp spent(from, to, after_flow, report) do
+    case Store.flows(from, after_flow, @spent, :spent) do
+      {:ok, []} ->
+        {:ok, report}
+
+      {:ok, flows} ->
+        with {:ok, report} <- Error.reduce(flows, report, &spend(from, to, &1, &2)),
+             do: spent(from, to, flows |> List.last() |> elem(0), report)
+
+      {:error, _} = error ->
+        error
+    end
+  end
+
+  # An entry that comes and goes in one commit leaves only its euid, which is spent.
+  defp spend(from, to, {flow, euids}, report) do
+    with {:ok, %{intact: true} = head} <- Store.head(from, flow),
+         :ok <- open(to, head),
+         {:ok, %{genesis: genesis} = there} when genesis == head.genesis <- Store.head(to, flow, euids),
+         new = Enum.reject(euids, &(there.found[&1] == :spent)),
+         ops = new |> Enum.with_index(there.next_seq) |> Enum.flat_map(&spend(flow, &1)),
+         :ok <- Store.commit(to, ops) do
+      {:ok, %{report | spent: report.spent + length(new)}}
+    else
+      {:ok, %{intact: false}} -> damaged()
+      {:ok, _another} -> other()
+      {:error, _} = error -> error
+    end
+  end
+
+  defp spend(flow, {euid, seq}), do: [{:put, flow, seq, :pool, "", ""}, {:drop, flow, seq, euid}]
+
+  defp damaged, do: {:error, Error.new(:corrupt, detail: "a flow cannot be read whole: see the doctor")}
 
   defp flow(from, to, flow, report) do
     with {:ok, %{intact: true, whole: true} = head} <- Store.head(from, flow),
@@ -52,7 +90,7 @@ defmodule EventSeal.Migrate do
          :ok <- same_head(from, to, flow) do
       {:ok, %{report | flows: report.flows + 1}}
     else
-      {:ok, _damaged} -> {:error, Error.new(:corrupt, detail: "a flow cannot be read whole: see the doctor")}
+      {:ok, _damaged} -> damaged()
       {:error, _} = error -> error
     end
   end
@@ -110,29 +148,29 @@ defmodule EventSeal.Migrate do
     }
   end
 
-  # All of it in one commit, so it is there or it is not.
+  # All of it in one commit, so it is there or it is not. Only the order of the keys matters.
   defp unsealed(to, head) do
     with {:ok, there} <- Store.head(to, head.flow) do
-      entries = keyed(head)
+      cond do
+        Enum.map(there.entries, &Tuple.delete_at(&1, 0)) == in_order(head) ->
+          :ok
 
-      case there.entries do
-        ^entries -> :ok
-        [] -> Store.commit(to, for({seq, stage, meta, data} <- entries, do: {:put, head.flow, seq, stage, meta, data}))
-        _others -> other()
+        there.entries == [] ->
+          Store.commit(to, head |> in_order() |> Enum.with_index(there.next_seq) |> puts(head.flow))
+
+        true ->
+          other()
       end
     end
   end
 
-  defp keyed(%{entries: entries, fixed: fixed}) do
-    {settled, pool} = Enum.split_with(entries, fn {_seq, stage, _meta, _data} -> stage == :tail end)
-
-    runs =
-      for {_seq, :tail, meta, data} <- settled, run = Run.new(meta, data), do: {run.n, :tail, meta, data, run.count}
-
-    last = Enum.reduce(runs, fixed, fn {n, _, _, _, count}, _last -> n + count - 1 end)
-    pooled = for {{_seq, :pool, meta, data}, index} <- Enum.with_index(pool, last + 1), do: {index, :pool, meta, data}
-    for({n, stage, meta, data, _count} <- runs, do: {n, stage, meta, data}) ++ pooled
+  # What has settled comes before the pool.
+  defp in_order(head) do
+    head.entries |> Enum.map(&Tuple.delete_at(&1, 0)) |> Enum.sort_by(&(elem(&1, 0) == :pool))
   end
+
+  defp puts(entries, flow),
+    do: for({{stage, meta, data}, seq} <- entries, do: {:put, flow, seq, stage, meta, data})
 
   defp same_head(from, to, flow) do
     with {:ok, one} <- head_of(from, flow), {:ok, other} <- head_of(to, flow) do

@@ -11,6 +11,8 @@ defmodule EventSeal.Store do
   power loss (`EventSeal.Store.Memory` apart). Operations take effect in their order:
 
     * `{:expect, flow, height | :none}` - a precondition: the flow has that many blocks sealed, or is unknown
+    * `{:expect, flow, {:turn, turn}}` - a precondition, where a store is `shared?/1`: nobody has changed the flow since it
+      had this turn
     * `{:open, flow, genesis}` - a new flow with its genesis record
     * `{:put, flow, seq, :pool | :tail, meta, data | :keep}` - an entry that is not sealed, under the key `(flow, seq)`.
       `seq` grows along a flow and is never used again. An entry of the pool may be put again, to amend or to settle it;
@@ -58,7 +60,7 @@ defmodule EventSeal.Store do
           closes: boolean
         }
   @type op ::
-          {:expect, flow, non_neg_integer | :none}
+          {:expect, flow, non_neg_integer | :none | {:turn, non_neg_integer}}
           | {:open, flow, genesis :: binary}
           | {:put, flow, seq :: pos_integer, stage, meta :: binary, data :: binary | :keep}
           | {:drop, flow, seq :: pos_integer, euid}
@@ -76,14 +78,17 @@ defmodule EventSeal.Store do
 
   @doc "The supervised process, or tree, that holds the store of this name."
   @callback child_spec({name, keyword}) :: Supervisor.child_spec()
-  @callback commit(name, [op]) :: :ok | {:error, Error.t()}
+  @callback commit(name, [op]) :: :ok | {:error, Error.t()} | {:stale, [flow]}
   @callback recover(name, shards) :: %{waiting: [waiting], damage: [damage]}
   @callback head(name, flow, [euid] | :unsealed) :: {:ok, Head.t()} | {:error, Error.t()}
   @callback blocks(name, flow, positions) :: {:ok, [Piece.t()]} | {:error, Error.t()}
-  @callback flows(name, flow | nil, pos_integer, :ids | :blocks) ::
-              {:ok, [flow] | [{flow, [Piece.t()] | nil}]} | {:error, Error.t()}
+  @callback flows(name, flow | nil, pos_integer, :ids | :blocks | :spent) ::
+              {:ok, [flow] | [{flow, [Piece.t()] | nil}] | [{flow, [euid]}]} | {:error, Error.t()}
   @callback log(name, log_query) :: {:ok, [binary] | map} | {:error, Error.t()}
   @callback lease(name, shards) :: {:ok, epoch :: pos_integer} | {:error, Error.t()}
+  @doc "Whether several trees may write at once; one that does not say so has one."
+  @callback shared?() :: boolean
+  @optional_callbacks shared?: 0
 
   @doc "The handle of the store that runs under `name`; `name` is the atom that its `child_spec/1` was given."
   @spec handle(module, name) :: t
@@ -102,7 +107,11 @@ defmodule EventSeal.Store do
 
   @doc "Commits the operations, all or none; see the moduledoc for what each error leaves."
   @spec commit(t, [op]) :: :ok | {:error, Error.t()}
-  def commit(store, ops), do: span(store, :commit, fn -> store.module.commit(store.name, ops) end)
+  def commit(store, ops), do: with({:stale, _flows} <- attempt(store, ops), do: {:error, Error.new(:stale)})
+
+  @doc "The same for whoever would try again: a store that is `shared?/1` says which flows somebody else has changed."
+  @spec attempt(t, [op]) :: :ok | {:error, Error.t()} | {:stale, [flow]}
+  def attempt(store, ops), do: span(store, :commit, fn -> store.module.commit(store.name, ops) end)
 
   @doc """
   What was there when the store was opened: `waiting` has the flows of these shards with entries that are not sealed, and
@@ -128,10 +137,11 @@ defmodule EventSeal.Store do
 
   @doc """
   Up to `limit` flows after the given one (`nil`: from the first), in byte order of the id: `[flow]`, or with `:blocks`
-  `[{flow, pieces}]`, where a closed flow of few blocks, which are all there is of it, has them, and any other `nil`.
+  `[{flow, pieces}]`, where a closed flow of few blocks, which are all there is of it, has them, and any other `nil`. With
+  `:spent` those that have euids that were retracted, with these: `[{flow, euids}]`. Each such question may read all there is.
   """
-  @spec flows(t, flow | nil, pos_integer, :ids | :blocks) ::
-          {:ok, [flow] | [{flow, [Piece.t()] | nil}]} | {:error, Error.t()}
+  @spec flows(t, flow | nil, pos_integer, :ids | :blocks | :spent) ::
+          {:ok, [flow] | [{flow, [Piece.t()] | nil}] | [{flow, [euid]}]} | {:error, Error.t()}
   def flows(store, after_flow, limit, what \\ :ids),
     do: span(store, :flows, fn -> store.module.flows(store.name, after_flow, limit, what) end)
 
@@ -143,9 +153,18 @@ defmodule EventSeal.Store do
           {:ok, [binary] | %{leaves: non_neg_integer, checkpoints: non_neg_integer}} | {:error, Error.t()}
   def log(store, query), do: span(store, :log, fn -> store.module.log(store.name, query) end)
 
-  @doc "Takes the shards for writing; the epoch grows whenever another node takes them (one machine: always 1)."
+  @doc "Takes the shards for writing; the epoch grows whenever another node takes them (one tree: always 1)."
   @spec lease(t, shards) :: {:ok, pos_integer} | {:error, Error.t()}
   def lease(store, shards), do: span(store, :lease, fn -> store.module.lease(store.name, shards) end)
+
+  @doc """
+  Whether several trees, on one node or many, may write to it at once. Then a head has a `turn`: a flow begins with 0, and
+  each `:put`, `:drop` and `:block` is one more. Whoever builds upon a head expects its turn, and is told `:stale` when
+  somebody else was faster.
+  """
+  @spec shared?(t) :: boolean
+  def shared?(%__MODULE__{module: module}),
+    do: Code.ensure_loaded?(module) and function_exported?(module, :shared?, 0) and module.shared?()
 
   @doc "The bytes of a piece; `:corrupt` if they are not what was written, `:storage` if they cannot be read."
   @spec read(Piece.t()) :: {:ok, binary} | {:error, Error.t()}

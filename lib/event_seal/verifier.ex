@@ -14,6 +14,8 @@ defmodule EventSeal.Verifier do
   @batch_bytes 32 * 1024 * 1024
   @file_weight 16
   @batch_flows 2_000
+  # How many blocks are read by functions at once.
+  @reads 4
   # What is kept of each block while its flow is checked, and how many of a flow are looked up at a time.
   @piece_weight 2_048
   @blocks 4_096
@@ -403,20 +405,36 @@ defmodule EventSeal.Verifier do
 
   defp begin(run) do
     opts = Keyword.merge(run.opts, pool: run.pool, progress: progress(run), held: run.ledger && run.ledger.held)
-    flows = Enum.map(run.flows, &%{&1 | pieces: Enum.map(&1.pieces, fn piece -> present(piece) end)})
+    flows = present(run.flows)
     %{run | under_way: Verification.start(flows, opts), flows: [], count: 0, bytes: 0}
   end
 
-  # What is read by a function is read here, as much as one native call is given.
-  defp present({:read, _length, fun}) do
-    case fun.() do
-      {:ok, block} -> {:binary, block}
-      {:error, %Error{reason: :corrupt}} -> elem(piece(:lost), 1)
-      {:error, error} -> raise error
-    end
+  # What is read by a function is read here, as much as one native call is given, some at a time.
+  defp present(flows) do
+    reads = for %{pieces: pieces} <- flows, {:read, _length, fun} <- pieces, do: fun
+    {flows, []} = Enum.map_reduce(flows, read_all(reads), &present/2)
+    flows
   end
 
-  defp present(at), do: at
+  defp present(flow, blocks) do
+    {pieces, blocks} = Enum.map_reduce(flow.pieces, blocks, &present_piece/2)
+    {%{flow | pieces: pieces}, blocks}
+  end
+
+  defp present_piece({:read, _length, _fun}, [block | blocks]), do: {block, blocks}
+  defp present_piece(at, blocks), do: {at, blocks}
+
+  defp read_all([]), do: []
+
+  defp read_all(reads) do
+    for {:ok, read} <- Task.async_stream(reads, & &1.(), max_concurrency: @reads, timeout: :infinity) do
+      case read do
+        {:ok, block} -> {:binary, block}
+        {:error, %Error{reason: :corrupt}} -> elem(piece(:lost), 1)
+        {:error, error} -> raise error
+      end
+    end
+  end
 
   defp outcome(%{under_way: nil} = run), do: {:ok, run, []}
 

@@ -19,6 +19,8 @@ defmodule EventSeal.Writer do
   @idle_flows 1024
   @idle_bytes 65_536
   @retry 1_000_000
+  # So often others may be faster before a caller is told.
+  @races 100
   # However long a wait is, the clock is looked at again after this.
   @longest_wait 60_000_000
 
@@ -51,11 +53,28 @@ defmodule EventSeal.Writer do
         do: body,
         else: {:join, body, Enum.map(others, fn {index, items} -> {index, Enum.map(items, &elem(&1, 0))} end)}
 
-    with {:ok, receipts} <- call(instance, first, request, cost({:many, items})) do
+    ask = fn -> call(instance, first, request, cost({:many, items})) end
+
+    with {:ok, receipts} <- if(others == [], do: ask.(), else: insist(ask, @races)) do
       order = Enum.flat_map([{first, own} | others], fn {_, items} -> Enum.map(items, &elem(&1, 1)) end)
       {:ok, order |> Enum.zip(receipts) |> Enum.sort() |> Enum.map(&elem(&1, 1))}
     end
   end
+
+  # Of several writers' flows one may have been changed by another tree: then nothing was done.
+  defp insist(ask, races) do
+    case ask.() do
+      {:error, %Error{reason: :stale}} when races > 0 ->
+        pause(@races - races)
+        insist(ask, races - 1)
+
+      outcome ->
+        outcome
+    end
+  end
+
+  # Not at once again and again, and not both at the same time.
+  defp pause(lost), do: Process.sleep(:rand.uniform(min(lost, 20) + 1) - 1)
 
   @doc "Has the writer send `{ref, :left}` to the caller when the event leaves the pool and sandbox, fixed or retracted."
   @spec watch(pid, String.t(), binary, reference, timeout) :: :ok
@@ -220,12 +239,34 @@ defmodule EventSeal.Writer do
 
   defp run(%{refusal: %Error{} = error} = state, requests), do: Enum.reduce(requests, state, &refuse(&2, [&1], error))
 
-  defp run(state, requests) do
+  defp run(state, requests), do: run(state, requests, @races)
+
+  defp run(state, requests, races) do
     case Batch.run(state.flows, requests, ctx(state)) do
-      {:ok, batch} -> state |> commit(batch) |> reply(batch, requests)
+      {:ok, batch} -> state |> commit(batch) |> done(batch, requests, races)
       {:error, error} -> refuse(state, requests, error)
     end
   end
+
+  defp done({{:stale, _flows}, state}, batch, requests, 0) do
+    reply({Error.new(:stale), forget(state, Map.keys(batch.flows))}, batch, requests)
+  end
+
+  defp done({{:stale, flows}, state}, _batch, requests, races), do: again(state, flows, requests, races)
+  defp done(outcome, batch, requests, _races), do: reply(outcome, batch, requests)
+
+  # Another tree has changed these flows; nothing was done. What is asked of others does not wait for them.
+  defp again(state, flows, requests, races) do
+    {moved, others} =
+      Enum.split_with(requests, fn {_from, body} -> Enum.any?(Batch.names(body), &(elem(&1, 0) in flows)) end)
+
+    state = flows |> Enum.reduce(state, &drop(&2, &1)) |> run_some(others)
+    pause(@races - races)
+    run(state, moved, races - 1)
+  end
+
+  defp run_some(state, []), do: state
+  defp run_some(state, requests), do: run(state, requests)
 
   # Something in these requests cannot be packed, settled or sealed. Each alone, so that only the one is refused.
   defp refuse(state, [{from, body}], error) do
@@ -238,9 +279,11 @@ defmodule EventSeal.Writer do
 
   defp commit(state, %Batch{ops: []} = batch), do: {:ok, adopt(state, batch)}
 
-  defp commit(state, batch) do
-    case Store.commit(state.store, batch.ops) do
+  defp commit(%{ctx: %{shared: shared}} = state, batch) do
+    case Store.attempt(state.store, batch.ops) do
       :ok -> {:ok, adopt(state, batch)}
+      {:stale, _flows} = stale -> {stale, state}
+      {:error, %Error{reason: :stale}} when shared -> {{:stale, Map.keys(batch.flows)}, state}
       {:error, error} -> {error, forget(state, Map.keys(batch.flows))}
     end
   end
@@ -422,6 +465,7 @@ defmodule EventSeal.Writer do
       store: instance.store,
       epoch: 1,
       signs: options[:receipts] != nil,
+      shared: Store.shared?(instance.store),
       suite: options[:suite],
       window: options[:pool_window] * 1000,
       block: %{block | max_age: max_age}

@@ -26,7 +26,7 @@ defmodule EventSeal.FaultyFiles do
 
     * `{:error, reason}` - the operation fails: `moment` says whether `:before`, after a `:half`, or `:after` all of it
     * `{:halt, fun}` - the machine stops, at that moment; `fun` is called with the operation's name
-    * `{:also, fun}` - `fun` is called, and the operation goes on
+    * `{:also, fun}` - `fun` is called, and the operation goes on: `:after` it, or by `:half` at the same time
   """
   def arm(%{act: _} = fault) do
     fault = Map.merge(@fault, fault)
@@ -65,6 +65,7 @@ defmodule EventSeal.FaultyFiles do
   @doc "While suspended, no fault strikes or counts."
   def suspend, do: :ets.insert(@table, {:suspended})
   def resume, do: :ets.delete(@table, :suspended)
+  def suspended?, do: :ets.member(@table, :suspended)
 
   @doc "After a halt, once the processes are gone that it holds: the machine is started anew."
   def boot, do: :ets.delete(@table, :halted)
@@ -147,7 +148,8 @@ defmodule EventSeal.FaultyFiles do
   defp id(fd), do: :ets.lookup_element(@table, {:fd, fd}, 2)
   defp path(fd), do: :ets.lookup_element(@table, {:fd, fd}, 3)
 
-  defp run(operation, path, act) do
+  @doc "Runs an operation, of whatever kind, on something of this name; `act` is told `:whole`, or how much of it is done."
+  def run(operation, path, act) do
     if :ets.member(@table, :halted), do: Process.sleep(:infinity)
     with [{:watcher, fun}] when operation in @changing <- :ets.lookup(@table, :watcher), do: fun.(operation, path)
 
@@ -162,9 +164,22 @@ defmodule EventSeal.FaultyFiles do
     struck(fault.act, fault.moment, operation, act)
   end
 
-  defp struck({:also, fun}, _moment, operation, act) do
+  defp struck({:also, fun}, :before, operation, act) do
     fun.(operation)
     act.(:whole)
+  end
+
+  defp struck({:also, fun}, :half, operation, act) do
+    meanwhile = Task.async(fn -> fun.(operation) end)
+    result = act.(:whole)
+    Task.await(meanwhile, :infinity)
+    result
+  end
+
+  defp struck({:also, fun}, :after, operation, act) do
+    result = act.(:whole)
+    fun.(operation)
+    result
   end
 
   defp struck({:error, reason}, moment, operation, act) do
@@ -185,7 +200,7 @@ defmodule EventSeal.FaultyFiles do
   end
 
   defp due(operation, path) do
-    faults = if :ets.member(@table, :suspended), do: [], else: faults()
+    faults = if suspended?(), do: [], else: faults()
     Enum.find_value(Enum.sort(faults), &(meets?(elem(&1, 1), operation, path) and turn(&1)))
   end
 

@@ -39,7 +39,10 @@ defmodule EventSeal.PostgresServer do
     end
   end
 
-  @doc "A new server, ready. Options: `:settings`, further `name=value`; `:tls`, the certificate and key as PEM."
+  @doc """
+  A new server, ready. Options: `:settings`, further `name=value`; `:initdb`, what it is told, too; `:tls`, the certificate
+  and key as PEM.
+  """
   def start!(opts \\ []) do
     dir = Path.join(System.tmp_dir!(), "event_seal_pg_#{System.pid()}_#{System.unique_integer([:positive])}")
     File.mkdir_p!(dir)
@@ -47,7 +50,7 @@ defmodule EventSeal.PostgresServer do
     File.write!(dir <> "/password", password)
     own(dir)
     initdb = ["-D", dir <> "/data", "-U", @owner, "-A", "scram-sha-256", "--pwfile", dir <> "/password", "-N"]
-    run!(as_owner([program("initdb") | initdb] ++ ["-E", "UTF8", "--no-locale"]))
+    run!(as_owner([program("initdb") | initdb] ++ ["-E", "UTF8", "--no-locale"] ++ Keyword.get(opts, :initdb, [])))
     server = %__MODULE__{dir: dir, port: free_port(), password: password}
     begin(%{server | settings: @settings ++ Keyword.get(opts, :settings, []) ++ tls(dir, opts[:tls])})
   end
@@ -71,9 +74,22 @@ defmodule EventSeal.PostgresServer do
     System.cmd("kill", ["-s", signal, hd(pids)])
     # Its children notice by themselves, a moment later.
     wait(fn -> not Enum.any?(pids, &alive?/1) end, 600)
+    cleared(server)
+  end
+
+  @doc "What is left of one that has ended is put away."
+  def cleared(server) do
     if Port.info(server.process), do: Port.close(server.process)
     File.rm(server.dir <> "/data/postmaster.pid")
     server
+  end
+
+  @doc "Whether it has ended by itself."
+  def ended?(server) do
+    case File.read(server.dir <> "/data/postmaster.pid") do
+      {:ok, text} -> not (text |> String.split("\n") |> hd() |> alive?())
+      {:error, :enoent} -> true
+    end
   end
 
   @doc "Pauses the server and all its sessions, or lets them go on."
@@ -125,6 +141,17 @@ defmodule EventSeal.PostgresServer do
       [sslmode: "disable", schema: schema],
       [user: "writer_#{schema}", password: "writes", pool: 4] ++ opts
     )
+  end
+
+  @doc "These options as they can stand in a file, for another VM (`EventSeal.Crash.Load.store/1`)."
+  def written(opts), do: {EventSeal.Store.Postgres, Keyword.update!(opts, :password, & &1.())}
+
+  @doc "Waits until nobody but us has a session: what a client that is gone had sent is done by then, or never will be."
+  def wait_for_sessions!(server) do
+    as_owner!(server, fn owner ->
+      others = {"SELECT count(*) FROM pg_stat_activity WHERE usename <> $1", [text: @owner]}
+      wait(fn -> match?({:ok, [%{rows: [[0]]}]}, Postgres.run(owner, [others])) end, 600)
+    end)
   end
 
   @doc "What a function does with a client that may do everything."

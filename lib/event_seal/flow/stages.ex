@@ -158,7 +158,7 @@ defmodule EventSeal.Flow.Stages do
     end
   end
 
-  defp at(flow, ctx), do: [sealed_at: Flow.recorded_at(flow, ctx), epoch: ctx.epoch]
+  defp at(flow, ctx), do: [sealed_at: Flow.recorded_at(flow, ctx), epoch: flow.epoch || ctx.epoch]
 
   # All up to the run that was taken last; of one that was cut all before it, since nothing older is left.
   defp through(before, chain, kept, gone) do

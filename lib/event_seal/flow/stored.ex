@@ -25,7 +25,9 @@ defmodule EventSeal.Flow.Stored do
         open_bytes: Enum.reduce(chain.open, 0, &(Run.bytes(&1) + &2)),
         accepted: chain.n,
         last_at: chain.recorded_at,
-        when_max: head.when_max
+        when_max: head.when_max,
+        turn: head.turn,
+        epoch: if(head.turn && chain.epoch > ctx.epoch, do: chain.epoch + 1)
       }
 
       {:ok, pooled |> Enum.reduce(flow, &repool(&1, &2, ctx)) |> Flow.ripen(ctx)}
@@ -35,10 +37,15 @@ defmodule EventSeal.Flow.Stored do
   @doc "What the batch has the store keep, oldest first."
   @spec ops(Flow.t()) :: [tuple]
   def ops(%{step: step} = flow) do
-    preconditions(flow) ++
+    unchanged(flow) ++
+      preconditions(flow) ++
       Enum.reverse(for({seq, euid} <- step.drops, do: {:drop, flow.id, seq, euid})) ++
       tail_ops(flow) ++ pool_ops(flow) ++ Enum.reverse(step.blocks)
   end
+
+  # What is answered without a change rests upon it, too.
+  defp unchanged(%{opened: true, turn: turn} = flow) when turn != nil, do: [{:expect, flow.id, {:turn, turn}}]
+  defp unchanged(_alone), do: []
 
   defp preconditions(%{opened: false, step: %{drafts: []}}), do: []
 

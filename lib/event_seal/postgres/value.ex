@@ -71,13 +71,15 @@ defmodule EventSeal.Postgres.Value do
   @spec encode(type, term) :: iodata
   def encode(_type, nil), do: <<-1::32>>
 
+  # Numbers come by the thousand.
+  def encode([type], values) when is_map_key(@integers, type) and is_list(values) do
+    elements = for value <- values, into: "", do: number(type, value)
+    array(type, length(values), nil in values, byte_size(elements), elements)
+  end
+
   def encode([type], values) when is_list(values) do
-    {elements, {count, nulls, size}} = Enum.map_reduce(values, {0, 0, 0}, &element(type, &1, &2))
-
-    header =
-      if count == 0, do: <<0::32, 0::32, oid(type)::32>>, else: <<1::32, nulls::32, oid(type)::32, count::32, 1::32>>
-
-    [<<byte_size(header) + size::32>>, header | elements]
+    {elements, {count, nulls?, size}} = Enum.map_reduce(values, {0, false, 0}, &element(type, &1, &2))
+    array(type, count, nulls?, size, elements)
   end
 
   def encode(type, value) do
@@ -85,12 +87,23 @@ defmodule EventSeal.Postgres.Value do
     [<<byte_size(bytes)::32>> | bytes]
   end
 
-  defp element(_type, nil, {count, _nulls, size}), do: {<<-1::32>>, {count + 1, 1, size + 4}}
+  defp array(type, 0, _nulls?, 0, _elements), do: <<12::32, 0::32, 0::32, oid(type)::32>>
 
-  defp element(type, value, {count, nulls, size}) do
-    bytes = scalar(type, value)
-    {[<<byte_size(bytes)::32>> | bytes], {count + 1, nulls, size + 4 + byte_size(bytes)}}
+  defp array(type, count, nulls?, size, elements) do
+    nulls = if nulls?, do: 1, else: 0
+    [<<20 + size::32, 1::32, nulls::32, oid(type)::32, count::32, 1::32>> | elements]
   end
+
+  defp element(_type, nil, {count, _nulls?, size}), do: {<<-1::32>>, {count + 1, true, size + 4}}
+
+  defp element(type, value, {count, nulls?, size}) do
+    bytes = scalar(type, value)
+    {[<<byte_size(bytes)::32>> | bytes], {count + 1, nulls?, size + 4 + byte_size(bytes)}}
+  end
+
+  defp number(:int8, value) when value in -0x8000_0000_0000_0000..0x7FFF_FFFF_FFFF_FFFF, do: <<8::32, value::64>>
+  defp number(:int4, value) when value in -0x8000_0000..0x7FFF_FFFF, do: <<4::32, value::32>>
+  defp number(type, value), do: IO.iodata_to_binary(encode(type, value))
 
   defp scalar(type, value) when type in @bytes and is_binary(value), do: value
   defp scalar(:uuid, <<_::binary-16>> = value), do: value

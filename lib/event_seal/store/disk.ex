@@ -102,7 +102,12 @@ defmodule EventSeal.Store.Disk do
   defdelegate blocks(name, flow, positions), to: Reader
 
   @impl EventSeal.Store
-  defdelegate flows(name, after_flow, limit, what), to: Reader
+  def flows(name, after_flow, limit, :spent) do
+    spent = for {flow, euids} <- remains(name).spent, flow > (after_flow || ""), do: {flow, Enum.uniq(euids)}
+    {:ok, spent |> Enum.sort() |> Enum.take(limit)}
+  end
+
+  def flows(name, after_flow, limit, what), do: Reader.flows(name, after_flow, limit, what)
 
   @impl EventSeal.Store
   defdelegate log(name, query), to: Reader

@@ -12,6 +12,7 @@ defmodule EventSeal.Store.Head do
     * `whole` - whether all entries could be read; if not, `entries` are the others
     * `when_max` - the greatest `when` up to `fixed`, as the last block was committed with; `nil` if there is none
     * `next_seq` - the lowest sequence number that was never used, 1 in a new flow
+    * `turn` - how often it was changed, in a store that is `EventSeal.Store.shared?/1`; else `nil`
     * `entries` - what is not sealed, `{seq, :pool | :tail, meta, data}`, by ascending `seq`
     * `found` - for each euid that was asked for and is known: `:spent`, or the heights of the blocks that may hold it
   """
@@ -22,6 +23,7 @@ defmodule EventSeal.Store.Head do
     :genesis,
     :last_block,
     :when_max,
+    :turn,
     height: 0,
     fixed: 0,
     closed: false,
@@ -44,6 +46,7 @@ defmodule EventSeal.Store.Head do
           whole: boolean,
           when_max: integer | nil,
           next_seq: pos_integer,
+          turn: non_neg_integer | nil,
           entries: [entry],
           found: %{optional(<<_::128>>) => :spent | [non_neg_integer]}
         }

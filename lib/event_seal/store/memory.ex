@@ -52,6 +52,13 @@ defmodule EventSeal.Store.Memory do
   end
 
   @impl Store
+  def flows(name, after_flow, limit, :spent) do
+    spent =
+      for {{flow, euid}, :spent} <- :ets.tab2list(table(name, :euids)), flow > (after_flow || ""), do: {flow, euid}
+
+    {:ok, spent |> Enum.group_by(&elem(&1, 0), &elem(&1, 1)) |> Enum.sort() |> Enum.take(limit)}
+  end
+
   def flows(name, after_flow, limit, what) do
     table = table(name, :flows)
     first = if after_flow, do: :ets.next(table, after_flow), else: :ets.first(table)

@@ -27,8 +27,22 @@ defmodule EventSeal.Store.Postgres do
   is ever updated, and all of a commit is inserted in one round trip and one transaction. Two writers cannot fork a flow: each
   change takes the flow's next turn, each block its next height, and these are keys.
 
-  A writer takes its shards under an epoch that grows. The commits of one whose shards were taken by another node are refused
-  as `:read_only`.
+  ## Many writers
+
+  Any number of trees, on any number of nodes, may write to one database at once, to the same flows too. No lock is held
+  until a caller commits: whoever builds upon a flow that another has changed meanwhile is told by the keys, reads it again and
+  asks itself again what its callers asked, so that they are answered as if one tree had done it all. Who was too late
+  several times takes a turn that changes nothing, so that a tree which writes a flow without a pause has to read it, too. A caller is
+  told `:stale` only where others were faster again and again; nothing was done then. A flow whose events come through one node
+  needs no second try, so flows are best spread over nodes by patient, but need not be.
+
+  Each tree's blocks bear an epoch, which grows whenever another tree seals a flow's next block.
+
+  Of what a node had in its pool and sandbox when it went, nothing is lost; it settles and is sealed when its tree starts again, or
+  any other does, or somebody asks for it. One node, not each of them, should have `checkpoints:` and `verification:`: it
+  covers what all of them wrote.
+
+  ## When a connection breaks
 
   When the connection breaks in the midst of a commit, the next one finds out whether it was done; callers wait for that.
   """
@@ -69,6 +83,9 @@ defmodule EventSeal.Store.Postgres do
   end
 
   @impl true
+  def shared?, do: true
+
+  @impl true
   def commit(name, ops) when is_list(ops) do
     case Error.reduce(ops, {[], 0}, &pack/2) do
       {:ok, {packed, size}} -> GenServer.call(name, {:commit, Enum.reverse(packed), size}, :infinity)
@@ -80,8 +97,8 @@ defmodule EventSeal.Store.Postgres do
   defp pack({:block, flow, info, block}, {ops, size}) when is_binary(flow) do
     block = IO.iodata_to_binary(block)
 
-    with {:ok, front, events} <- Parts.split(block), true <- fits?(info, front, events) do
-      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, events}} | ops], size + byte_size(block)}}
+    with {:ok, front, sections, spans} <- Parts.split(block), true <- fits?(info, front, sections, spans) do
+      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, sections, spans}} | ops], size + byte_size(block)}}
     else
       _other -> invalid()
     end
@@ -89,14 +106,16 @@ defmodule EventSeal.Store.Postgres do
 
   defp pack(op, {ops, size}), do: if(op?(op), do: {:ok, {[op | ops], size + size(op)}}, else: invalid())
 
-  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, events) do
+  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, sections, spans) do
     <<_::binary-2, flags, _, own_count::32, own_height::64, own_first::64, _::binary>> =
       binary_part(front, byte_size(front) - 448, 448)
 
-    own_euids = for {<<euid::binary-16, _::binary>>, _, _, _, _} <- events, into: "", do: euid
+    [_units, frames | _] = sections
+    own_euids = for {at, _size, _, _, _} <- spans, into: "", do: binary_part(frames, at, 16)
     {own_height, own_first, own_count, flags == 1, own_euids} == {height, first, count, closes, euids}
   end
 
+  defp op?({:expect, flow, {:turn, turn}}), do: is_binary(flow) and is_integer(turn)
   defp op?({:expect, flow, height}), do: is_binary(flow) and (height == :none or is_integer(height))
   defp op?({:open, flow, genesis}), do: is_binary(flow) and is_binary(genesis)
 
@@ -186,9 +205,9 @@ defmodule EventSeal.Store.Postgres do
     opts = Keyword.merge(@defaults, opts)
     {schema, opts} = schema(opts)
 
-    # A flow's events are asked for in order, and lie so.
+    # A flow's events are asked for in order, and lie so. What is asked here is over before it could be compiled.
     parameters =
-      [search_path: "#{schema}, pg_temp", enable_bitmapscan: "off"] ++
+      [search_path: "#{schema}, pg_temp", enable_bitmapscan: "off", jit: "off"] ++
         for(key <- [:statement_timeout, :lock_timeout], do: {key, "#{opts[key]}"})
 
     for {key, value} <- opts,

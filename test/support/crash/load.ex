@@ -48,11 +48,16 @@ defmodule EventSeal.Crash.Load do
   def start(plan) do
     {:ok, _} = Application.ensure_all_started(:event_seal)
 
-    opts = [name: @name, store: plan.store, pool_window: plan.window]
+    opts = [name: @name, store: store(plan.store), pool_window: plan.window]
 
     EventSeal.start_link(
       opts ++ [block: [max_events: 16, max_bytes: 1_000_000, max_age: 50]] ++ Map.get(plan, :more, [])
     )
+  end
+
+  @doc "A store as it is in a plan, in which no function can stand."
+  def store({module, opts}) do
+    if password = opts[:password], do: {module, Keyword.put(opts, :password, fn -> password end)}, else: {module, opts}
   end
 
   def name, do: @name
@@ -94,10 +99,11 @@ defmodule EventSeal.Crash.Load do
     loop(state)
   end
 
-  defp loop(state), do: pick() |> step(state) |> loop()
-
   @weights [append: 45, many: 10, amend: 14, retract: 6, settle: 5, seal: 5, close: 2, look: 13]
-  defp pick, do: {weighted(:rand.uniform(100), @weights), :rand.uniform(3) - 1}
+  defp loop(state), do: {pick(@weights), :rand.uniform(3) - 1} |> step(state) |> loop()
+
+  @doc "Draws one by its weight; the weights are 100 together."
+  def pick(weights), do: weighted(:rand.uniform(100), weights)
 
   defp weighted(n, [{op, weight} | _]) when n <= weight, do: op
   defp weighted(n, [{_op, weight} | rest]), do: weighted(n - weight, rest)
@@ -190,14 +196,14 @@ defmodule EventSeal.Crash.Load do
     %{state | flows: List.replace_at(state.flows, at, {flow, next, fun.(events)})}
   end
 
-  defp run(state, op, fun) do
-    note(state, {:try, op})
+  defp run(%{log: log}, op, fun) do
+    note(log, {:try, op})
     result = fun.()
-    note(state, {:done, result})
+    note(log, {:done, result})
     result
   end
 
-  defp note(state, term), do: :ok = :file.write(state.log, [Base.encode64(:erlang.term_to_binary(term)), "\n"])
+  def note(log, term), do: :ok = :file.write(log, [Base.encode64(:erlang.term_to_binary(term)), "\n"])
 
   defp plain(:ok), do: :ok
   defp plain({:ok, _}), do: :ok

@@ -1,6 +1,6 @@
 defmodule EventSeal.Crash.Vm do
   @moduledoc false
-  # The VM that is killed: `EventSeal.Crash.Load` runs in it, by a plan in a file.
+  # The VM that is killed: `EventSeal.Crash.Load` runs in it, by a plan in a file. Or any other: it ends by itself.
 
   import ExUnit.Assertions, only: [flunk: 1]
 
@@ -8,6 +8,32 @@ defmodule EventSeal.Crash.Vm do
   def kill_itself(plan, path) do
     File.write!(path, :erlang.term_to_binary(plan))
     path |> launch() |> await_exit()
+  end
+
+  @doc "Starts a VM that runs `module.main(path)` by this plan; its port, and its process id."
+  def start(module, plan, path) do
+    File.write!(path, :erlang.term_to_binary(plan))
+    port = launch(path, module)
+    {port, await_line(port, ~r/^boot (\d+)$/)}
+  end
+
+  @doc "Kills it."
+  def kill({port, pid}) do
+    {_, 0} = System.cmd("kill", ["-9", pid])
+    await_exit(port)
+  end
+
+  @doc "Waits until it has ended by itself."
+  def await({port, _pid}), do: await_exit(port, 0)
+
+  @doc "Waits until it has ended by itself, or by `kill -9`, and says which."
+  def outcome({port, _pid}) do
+    receive do
+      {^port, {:exit_status, 0}} -> :done
+      {^port, {:exit_status, 137}} -> :killed
+      {^port, {:exit_status, status}} -> flunk("the VM ended with #{status}")
+      {^port, {:data, _}} -> outcome({port, nil})
+    end
   end
 
   @doc "Runs the plan in a VM and kills it under load, or `while_opening`, when the store may still be opened."
@@ -21,9 +47,9 @@ defmodule EventSeal.Crash.Vm do
     await_exit(port)
   end
 
-  defp launch(path) do
+  defp launch(path, module \\ EventSeal.Crash.Load) do
     paths = Enum.flat_map([:event_seal], &["-pa", &1 |> :code.lib_dir() |> Path.join("ebin")])
-    args = paths ++ ["-e", "EventSeal.Crash.Load.main(#{inspect(path)})"]
+    args = paths ++ ["-e", "#{inspect(module)}.main(#{inspect(path)})"]
 
     Port.open({:spawn_executable, System.find_executable("elixir")}, [
       :binary,
@@ -49,11 +75,16 @@ defmodule EventSeal.Crash.Vm do
     end
   end
 
-  defp await_exit(port) do
+  defp await_exit(port, expected \\ 137, said \\ []) do
     receive do
-      {^port, {:exit_status, 137}} -> :ok
-      {^port, {:exit_status, status}} -> flunk("the VM ended by itself, with #{status}")
-      {^port, {:data, {_, _line}}} -> await_exit(port)
+      {^port, {:exit_status, ^expected}} ->
+        :ok
+
+      {^port, {:exit_status, status}} ->
+        flunk("the VM ended with #{status}: #{said |> Enum.reverse() |> Enum.join("\n")}")
+
+      {^port, {:data, {_, line}}} ->
+        await_exit(port, expected, Enum.take([line | said], 40))
     end
   end
 end

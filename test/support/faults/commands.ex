@@ -3,28 +3,25 @@ defmodule EventSeal.Faults.Commands do
   # What EventSeal.Faults.Machine is given to run: PropEr's generator, and a script in which everything happens once.
   import :proper_types, only: [integer: 2, oneof: 1, frequency: 1, vector: 2, list: 1]
 
-  alias EventSeal.FaultyFiles.Ledger
-
   @flows ~w(a b c d e f)
 
   def flows, do: @flows
 
-  @doc "Runs of commands; `real` names the faults that can be made in earnest here, `:full` and `:handles`."
-  def runs(real), do: list(command(real))
+  @doc "Runs of commands; `faults` are a ground's, by their weights."
+  def runs(faults), do: list(command(faults))
 
-  defp command(real) do
+  defp command(faults) do
     frequency(
       [
         {12, verb(oneof(@flows))},
         {4, burst()},
         {2, {:append_many, [vector(4, item())]}},
-        {2, {:rotate, []}},
+        {2, {:tidy, []}},
         {1, {:verify, []}},
         {1, {:reopen, [oneof([:stop, :kill])]}},
         {1, {:advance, [oneof([1_000, 60_000, 200_000])]}},
-        {1, {:clock, [oneof([-86_400_000_000, -1_000_000, 1_000_000, 86_400_000_000])]}},
-        {6, {:fault, fault()}}
-      ] ++ for(kind <- real, do: {2, {:fault, {kind, integer(0, if(kind == :full, do: 16_384, else: 8))}}})
+        {1, {:clock, [oneof([-86_400_000_000, -1_000_000, 1_000_000, 86_400_000_000])]}}
+      ] ++ for({weight, fault} <- faults, do: {weight, {:fault, fault}})
     )
   end
 
@@ -45,31 +42,6 @@ defmodule EventSeal.Faults.Commands do
   defp item, do: {oneof(@flows), euid(), body()}
   defp euid, do: integer(1, 24)
   defp body, do: integer(0, 255)
-  defp moment, do: oneof([:before, :half, :after])
-  defp where, do: frequency([{6, :store}, {1, :derived}])
-  # Mostly soon, sometimes where a rotation or an opening is well on its way.
-  defp passes, do: oneof([integer(0, 3), integer(0, 30)])
-
-  defp fault do
-    frequency([
-      {5, {:kill, where(), passes(), moment()}},
-      {7, {:power, oneof(Ledger.disks()), where(), passes(), moment()}},
-      {10, fail()},
-      {3, {:process, where(), passes(), integer(0, 9)}}
-    ])
-  end
-
-  # Writes and syncs are what most depends on, and what there is most of.
-  defp fail do
-    operation =
-      frequency([
-        {8, :pwrite},
-        {8, :datasync},
-        {8, oneof([:create, :open, :pread, :truncate, :rename, :delete, :sync_dir, :make_dir])}
-      ])
-
-    {:fail, operation, oneof([:eio, :eio, :enospc, :emfile]), integer(0, 4), oneof([1, 1, 1, 2, 5]), moment()}
-  end
 
   @doc "Blocks, rotations, a retraction, a closing and openings, each at least once."
   def script do
@@ -81,7 +53,7 @@ defmodule EventSeal.Faults.Commands do
       {:amend, ["a", 4, 200, nil]},
       {:retract, ["b", 2, nil]},
       {:settle, ["a"]},
-      {:rotate, []},
+      {:tidy, []},
       {:append, ["a", 5, 9, nil]},
       {:seal, ["a"]},
       {:append_many, [for(euid <- 6..12, do: {"a", euid, 9 * euid})]},
@@ -92,7 +64,7 @@ defmodule EventSeal.Faults.Commands do
       {:append, ["d", 1, 111, nil]},
       {:reopen, [:kill]},
       {:append, ["d", 2, 112, nil]},
-      {:rotate, []},
+      {:tidy, []},
       {:close, ["a", 91]},
       {:append, ["d", 3, 113, nil]}
     ]

@@ -1,6 +1,6 @@
 defmodule EventSeal.Faults.Fault do
   @moduledoc false
-  # The faults, as plain terms that a failing run prints:
+  # The faults of EventSeal.Faults.Disk, as plain terms that a failing run prints:
   #
   #   {:kill, where, passes, moment}            the system is killed at an operation
   #   {:power, disk, where, passes, moment}     it loses its power there; see EventSeal.FaultyFiles.Ledger

@@ -2,9 +2,8 @@ defmodule EventSeal.Faults.Host do
   @moduledoc false
   # The machine on which EventSeal.Faults.Machine has its store: the store is opened and stopped on it, and it may stop itself
   # at any moment, with or without its power. A state here is EventSeal.Faults.Machine's.
-  alias EventSeal.{FaultyFiles, FlowModel, Instance, Store}
-  alias EventSeal.Faults.{Commands, Fault, Tree}
-  alias EventSeal.FaultyFiles.Ledger
+  alias EventSeal.{FaultyFiles, FlowModel, Instance}
+  alias EventSeal.Faults.{Commands, Tree}
 
   @live EventSeal.Faults.Live
   @minute 60_000
@@ -18,13 +17,13 @@ defmodule EventSeal.Faults.Host do
 
   # A writer that has answered has begun, and has done what the clock had set going; a store that has, has rotated if it
   # was time to.
-  defp ask_all, do: [empty_commit() | ask_writers(@live)]
+  defp ask_all(store), do: [empty_commit(store) | ask_writers(@live)]
 
   @doc "Asks every writer for something that is not there."
   def ask_writers(name), do: for(flow <- Commands.flows(), do: FlowModel.perform(name, :retract, [flow, 0, nil]))
 
-  defp empty_commit do
-    with :ok <- Store.Disk.commit(Instance.store_name(@live), []), do: :not_found
+  defp empty_commit({module, _opts}) do
+    with :ok <- module.commit(Instance.store_name(@live), []), do: :not_found
   catch
     :exit, _ -> :unknown
   else
@@ -33,18 +32,18 @@ defmodule EventSeal.Faults.Host do
   end
 
   @doc "A tree that is gone, or does not write any more, is opened again; one that is just starting is waited for."
-  def settled_down(state, tries \\ 100_000)
-  def settled_down(_state, tries) when tries <= 0, do: wrong({:false_fault, :never_settled})
+  def settled_down(state, tries \\ 100_000, last \\ nil)
+  def settled_down(_state, tries, last) when tries <= 0, do: wrong({:false_fault, {:never_settled, last}})
 
-  def settled_down(state, tries) do
-    {[answers], state} = perform(state, [&ask_all/0])
+  def settled_down(state, tries, _last) do
+    {[answers], state} = perform(state, [fn -> ask_all(state.ground.store(state.place)) end])
     answer = if is_list(answers), do: Enum.find(answers, &(&1 != :not_found)), else: answers
 
     cond do
       Process.whereis(@live) == nil -> state |> open() |> settled_down(tries - 1)
       answer == nil -> state
       answer == :unknown -> wait(state, tries)
-      match?({:refused, _}, answer) and struck?(state) -> state |> stopped() |> open() |> settled_down(tries - 10_000)
+      match?({:refused, _}, answer) and struck?(state) -> refused(state, tries, answer)
       true -> wrong({:answer, {:writers, answer}})
     end
   end
@@ -52,6 +51,16 @@ defmodule EventSeal.Faults.Host do
   defp wait(state, tries) do
     Process.sleep(1)
     settled_down(state, tries - 1)
+  end
+
+  # A store that is to go on by itself is only asked again.
+  defp refused(state, tries, answer) do
+    if state.ground.reopened?() do
+      state |> stopped() |> open() |> settled_down(tries - 10_000, answer)
+    else
+      Process.sleep(20)
+      settled_down(state, tries - 100, answer)
+    end
   end
 
   defp stopped(state) do
@@ -63,7 +72,7 @@ defmodule EventSeal.Faults.Host do
   def open(state, healed? \\ false) do
     Tree.kill(@live)
 
-    case perform(state, [fn -> Tree.start(opts(@live, state.dir, FaultyFiles, state.clock)) end]) do
+    case perform(state, [fn -> Tree.start(opts(@live, state.ground.store(state.place), state.clock)) end]) do
       {[:ok], state} ->
         state
 
@@ -77,14 +86,14 @@ defmodule EventSeal.Faults.Host do
 
   defp open_healed(state) do
     FaultyFiles.heal()
-    Fault.release()
+    state.ground.release(state.place)
     open(state, true)
   end
 
-  def opts(name, dir, files, clock) do
+  def opts(name, store, clock) do
     [
       name: name,
-      store: {Store.Disk, dir: dir, files: files, journal_bytes: 4096, segment_bytes: 4096},
+      store: store,
       clock: clock,
       pool_window: @minute,
       writers: 2,
@@ -125,8 +134,8 @@ defmodule EventSeal.Faults.Host do
     end
 
     Tree.kill(@live)
-    Fault.release()
-    if disk, do: lose_power(state, disk)
+    state.ground.release(state.place)
+    state.ground.stopped(state.place, disk)
     FaultyFiles.boot()
     state = %{state | before: -1}
     {for(index <- 0..(length(pids) - 1), do: Map.get(answers, index, :unknown)), state}
@@ -138,14 +147,6 @@ defmodule EventSeal.Faults.Host do
     after
       0 -> answers
     end
-  end
-
-  defp lose_power(state, disk) do
-    image = state.dir <> "-after"
-    Ledger.image(state.dir, image, disk)
-    File.rm_rf!(state.dir)
-    if File.dir?(image), do: File.rename!(image, state.dir)
-    Ledger.adopt(state.dir)
   end
 
   @spec wrong({atom, term}) :: no_return

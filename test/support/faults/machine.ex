@@ -1,50 +1,50 @@
 defmodule EventSeal.Faults.Machine do
   @moduledoc false
-  # Runs commands through the facade over a small Store.Disk while faults strike, beside EventSeal.FlowModel, which knows
-  # every acknowledgement. An answer that leaves the outcome open makes two worlds of one: done, and not done. What is found
+  # Runs commands through the facade over a small store while faults strike, beside EventSeal.FlowModel, which knows
+  # every acknowledgement. What the store stands on, and what can befall it there, is an EventSeal.Faults.Ground's. An answer that leaves the outcome open makes two worlds of one: done, and not done. What is found
   # then decides, whole or not at all. After every fault the store is opened anew, or what the loss of power would leave is.
   #
-  # A run is `{verb, arguments}`, `{:burst, [{verb, arguments}]}` (at once, each of another flow), `{:rotate, []}`,
+  # A run is `{verb, arguments}`, `{:burst, [{verb, arguments}]}` (at once, each of another flow), `{:tidy, []}`,
   # `{:verify, []}`, `{:reopen, [:stop | :kill]}`, `{:advance, [milliseconds]}`, `{:clock, [microseconds]}`, and faults, which
-  # EventSeal.Faults.Fault arms for what comes behind them.
+  # the ground arms for what comes behind them.
   import EventSeal.Faults.Host, except: [live: 0]
 
-  alias EventSeal.{FaultyFiles, FlowModel, Instance, ManualClock, Store}
-  alias EventSeal.Faults.{Fault, Found, Host, Tree}
-  alias EventSeal.FaultyFiles.Ledger
+  alias EventSeal.{FaultyFiles, FlowModel, Instance, ManualClock}
+  alias EventSeal.Faults.{Disk, Found, Host, Tree}
 
   @live Host.live()
   @probe EventSeal.Faults.Probe
 
-  defstruct [:dir, :clock, :worlds, seen: %{}, probes: nil, before: 0, real?: false]
+  defstruct [:ground, :place, :clock, :worlds, seen: %{}, probes: nil, before: 0, real?: false]
 
   @doc """
-  Runs the commands in `dir`, which is made anew; `{:ok, acknowledged}`, or `{:wrong, class, detail, command}`.
+  Runs the commands in a place, which is made anew; `{:ok, acknowledged}`, or `{:wrong, class, detail, command}`.
 
-  `probes:` which disks (`EventSeal.FaultyFiles.Ledger.disks/0`) are looked at after each fault; two, drawn, unless given.
-  `until: :struck` ends the run once a fault has struck and all was looked at.
+  `ground:` what the place is of, a folder unless given. `probes:` which disks (`EventSeal.FaultyFiles.Ledger.disks/0`) are
+  looked at after each fault; two, drawn, unless given. `until: :struck` ends the run once a fault has struck and all was looked at.
   """
-  def run(commands, dir, opts \\ []) do
-    fresh(dir)
+  def run(commands, place, opts \\ []) do
+    ground = Keyword.get(opts, :ground, Disk)
+    fresh(ground, place)
     clock = ManualClock.start_link()
-    state = %__MODULE__{dir: dir, clock: clock, worlds: [FlowModel.initial_state()], probes: opts[:probes]}
+    worlds = [FlowModel.initial_state()]
+    state = %__MODULE__{ground: ground, place: place, clock: clock, worlds: worlds, probes: opts[:probes]}
 
     try do
       {faults, commands} = Enum.split_while(commands, &match?({:fault, _}, &1))
       run_all([{:begin, faults} | commands], state, opts[:until])
     after
-      Fault.release()
+      ground.release(place)
       Tree.kill(@live)
       Agent.stop(elem(clock, 1))
     end
   end
 
-  defp fresh(dir) do
+  defp fresh(ground, place) do
     FaultyFiles.heal()
     FaultyFiles.resume()
     FaultyFiles.boot()
-    File.rm_rf!(dir)
-    Ledger.adopt(dir)
+    ground.fresh(place)
   end
 
   defp run_all(commands, state, until) do
@@ -73,8 +73,8 @@ defmodule EventSeal.Faults.Machine do
   end
 
   defp step(state, {:fault, fault}) do
-    Fault.arm(fault, self(), @live)
-    {%{state | real?: state.real? or Fault.real?(fault)}, 0}
+    state.ground.arm(fault, state.place, self(), @live)
+    {%{state | real?: state.real? or state.ground.real?(fault)}, 0}
   end
 
   defp step(state, {:clock, [microseconds]}) do
@@ -96,6 +96,7 @@ defmodule EventSeal.Faults.Machine do
   end
 
   defp looked_at(state, verify? \\ false) do
+    if struck?(state), do: state.ground.calm(state.place)
     state = settled_down(state)
     state = look(state, struck?(state) or verify?)
     if struck?(state), do: probe(state)
@@ -104,11 +105,8 @@ defmodule EventSeal.Faults.Machine do
 
   defp acknowledged?(answer), do: answer == :ok or match?({:ok, _}, answer)
 
-  defp run_verb(_state, {:rotate, []}) do
-    case Store.Disk.rotate(Instance.store_name(@live)) do
-      :ok -> :ok
-      {:error, error} -> {:refused, Exception.message(error)}
-    end
+  defp run_verb(state, {:tidy, []}) do
+    with {:error, error} <- state.ground.tidy(Instance.store_name(@live)), do: {:refused, Exception.message(error)}
   catch
     :exit, _ -> :unknown
   end
@@ -127,7 +125,7 @@ defmodule EventSeal.Faults.Machine do
 
   # What the answer leaves of the worlds.
   defp worlds({{verb, _arguments} = command, answer}, worlds, struck?)
-       when verb in [:rotate, :verify, :reopen, :advance] do
+       when verb in [:tidy, :verify, :reopen, :advance] do
     if answer == :ok or struck?, do: worlds, else: wrong({:answer, {command, answer}})
   end
 
@@ -153,7 +151,7 @@ defmodule EventSeal.Faults.Machine do
 
   # Compares all there is with the worlds. No fault strikes meanwhile; but one may just have, in a process of the tree.
   defp look(state, verify?, tries \\ 10) do
-    {[found], state} = suspended(fn -> perform(state, [fn -> read(@live, verify?) end]) end)
+    {[found], state} = suspended(state, fn -> perform(state, [fn -> read(@live, verify?) end]) end)
 
     case found do
       {:ok, found} -> looked(state, found)
@@ -186,26 +184,23 @@ defmodule EventSeal.Faults.Machine do
     %{state | seen: Map.merge(state.seen, marks)}
   end
 
-  defp suspended(fun) do
+  defp suspended(state, fun) do
     FaultyFiles.suspend()
-    Fault.release()
+    state.ground.release(state.place)
     result = fun.()
     FaultyFiles.resume()
     result
   end
 
-  # What would be there if the power went now.
+  # As others see it, who have nothing in memory: what would be there if the power went now, or from another node.
   defp probe(state) do
-    for disk <- state.probes || Enum.take_random(Ledger.disks(), 2) do
-      image = state.dir <> "-image"
-      Ledger.image(state.dir, image, disk)
-      if fault = probed(state, image), do: wrong(put_elem(fault, 1, {:without_power, disk, elem(fault, 1)}))
-      File.rm_rf!(image)
-    end
+    state.ground.probe(state.place, state.probes, fn how, store ->
+      if fault = probed(state, store), do: wrong(put_elem(fault, 1, {how, elem(fault, 1)}))
+    end)
   end
 
-  defp probed(state, image) do
-    with :ok <- Tree.start(opts(@probe, image, EventSeal.Segments.Files, state.clock)),
+  defp probed(state, store) do
+    with :ok <- Tree.start(opts(@probe, store, state.clock)),
          _answers = ask_writers(@probe),
          {:ok, found} <- read(@probe, true) do
       state.worlds |> Enum.map(&Found.difference(found, &1)) |> Enum.min() ||

@@ -3,42 +3,41 @@ defmodule EventSeal.Faults.Run do
   # bin/faults: runs of EventSeal.Faults.Machine until the time is over and every kind of fault has struck, and a table of
   # what they came to. A run that goes wrong is made as short as it can be, and printed.
   alias EventSeal.FaultyFiles
-  alias EventSeal.Faults.{Commands, Fault, Machine}
+  alias EventSeal.Faults.{Cable, Commands, Database, Disk, Fault, Machine, Operator}
 
-  @switches [seconds: :integer, seed: :integer, dir: :string, ballast: :string, handles: :boolean, commands: :string]
+  @switches [seconds: :integer, seed: :integer, store: :string, commands: :string] ++
+              [dir: :string, ballast: :string, handles: :boolean, small: :boolean]
   @classes [:lost, :doubled, :reordered, :fork, :false_fault, :answer]
-  @lines [
-    {"kill -9", :kill},
-    {"power loss", :power},
-    {"full disk, ENOSPC at the seam", {:fail, :enospc}},
-    {"no file handles, EMFILE at the seam", {:fail, :emfile}},
-    {"EIO at the seam", {:fail, :eio}},
-    {"process of the tree killed", :process},
-    {"clock set", :clock},
-    {"disk really full", :full},
-    {"file handles really used up", :handles}
-  ]
-
   @doc "The command line's; ends the VM, with 0 if nothing went wrong."
   def main(arguments) do
     {opts, []} = OptionParser.parse!(arguments, strict: @switches)
     {:ok, _} = Application.ensure_all_started(:event_seal)
     Logger.configure(level: :none)
-    opts = Keyword.merge([seconds: 600, seed: :rand.uniform(1_000_000_000)], opts)
-    System.halt(if run(opts), do: 0, else: 1)
+    opts = Keyword.merge([seconds: 600, seed: :rand.uniform(1_000_000_000), store: "disk"], opts)
+    System.halt(if run(opts[:store], opts), do: 0, else: 1)
   end
 
-  defp run(opts) do
+  defp run("disk", opts) do
     FaultyFiles.new()
-    if opts[:ballast], do: Fault.ballast(opts[:ballast])
-    dir = Path.join(opts[:dir], "store")
+    if opts[:ballast], do: Fault.ballast(Path.join(opts[:dir], opts[:ballast]))
     load_all()
+    real = for {kind, what} <- [full: opts[:ballast], handles: opts[:handles]], what, do: kind
+    run(opts, Disk, Path.join(opts[:dir], "store"), real)
+  end
 
-    real =
-      for({:full, path} when path != nil <- [full: opts[:ballast]], do: :full) ++
-        if(opts[:handles], do: [:handles], else: [])
+  # On a small volume, where there is one, is the server's data.
+  defp run("postgres", opts) do
+    FaultyFiles.new()
+    {:ok, operator} = Operator.start_link()
+    place = {operator, Cable.lay(Operator.server(operator).port)}
+    ended_well? = run(opts, Database, place, if(opts[:small], do: [:full], else: []))
+    Operator.stop(operator)
+    ended_well?
+  end
 
-    if opts[:commands], do: again(opts, dir), else: all(opts, dir, real)
+  defp run(opts, ground, place, real) do
+    state = %{ground: ground, place: place, real: real, seed: opts[:seed], from: now(), counts: :counters.new(3, [])}
+    if opts[:commands], do: again(opts, state), else: all(opts, state)
   end
 
   # Modules are loaded when they are first called, which takes file handles.
@@ -49,28 +48,28 @@ defmodule EventSeal.Faults.Run do
     end
   end
 
-  defp again(opts, dir) do
+  defp again(opts, state) do
     {commands, []} = Code.eval_string(opts[:commands])
-    outcome = machine(commands, dir, opts[:seed])
+    outcome = machine(commands, state, opts[:seed])
     IO.puts(inspect(outcome, pretty: true, limit: :infinity))
     match?({:ok, _}, outcome)
   end
 
-  defp all(opts, dir, real) do
+  defp all(opts, state) do
     IO.puts("seed #{opts[:seed]}, #{opts[:seconds]} seconds")
-    state = %{dir: dir, real: real, seed: opts[:seed], from: now(), counts: :counters.new(3, [])}
     state = Map.put(state, :until, state.from + opts[:seconds])
     failure = runs(state, 0)
     IO.puts(table(state, failure))
-    if failure, do: IO.puts(reproduction(failure))
+    if failure, do: IO.puts(reproduction(failure, opts[:store]))
     failure == nil
   end
 
   defp now, do: System.monotonic_time(:second)
-  defp over?(state), do: now() >= state.until and unstruck(state.real) == []
+  defp over?(state), do: now() >= state.until and unstruck(state) == []
 
-  defp unstruck(real), do: for({_name, kind} <- lines(real), struck(kind) == [], do: kind)
-  defp lines(real), do: Enum.filter(@lines, fn {_, kind} -> kind not in [:full, :handles] or kind in real end)
+  defp unstruck(state), do: for({_name, kind} <- lines(state), had?(kind, state), struck(kind) == [], do: kind)
+  defp lines(state), do: state.ground.lines(state.real)
+  defp had?(kind, state), do: kind not in [:full, :handles] or kind in state.real
 
   defp struck(kind) do
     for {{found, at}, count} <- FaultyFiles.strikes(),
@@ -90,7 +89,7 @@ defmodule EventSeal.Faults.Run do
   end
 
   defp one(state, seed) do
-    type = :proper_types.sized(fn _size -> seeded(seed, state.real) end)
+    type = :proper_types.sized(fn _size -> seeded(seed, state) end)
 
     property =
       :proper.forall(type, fn commands ->
@@ -105,7 +104,7 @@ defmodule EventSeal.Faults.Run do
   end
 
   defp holds?(commands, seed, state) do
-    outcome = machine(commands, state.dir, seed)
+    outcome = machine(commands, state, seed)
     send(self(), {:outcome, commands, outcome})
     match?({:ok, _}, outcome) || said(state)
   end
@@ -126,9 +125,9 @@ defmodule EventSeal.Faults.Run do
     wrong > 0 and now() - state.from - wrong > @shrinking
   end
 
-  defp seeded(seed, real) do
+  defp seeded(seed, state) do
     :rand.seed(:exsss, seed)
-    Commands.runs(real)
+    Commands.runs(state.ground.faults(state.real))
   end
 
   defp outcomes(outcomes) do
@@ -153,9 +152,9 @@ defmodule EventSeal.Faults.Run do
   end
 
   # What nobody foresaw is wrong as well; and PropEr cannot bear an exception.
-  defp machine(commands, dir, seed) do
+  defp machine(commands, state, seed) do
     :rand.seed(:exsss, seed)
-    Machine.run(commands, dir)
+    Machine.run(commands, state.place, ground: state.ground)
   catch
     kind, reason -> {:wrong, :answer, {kind, reason, __STACKTRACE__}, nil}
   end
@@ -170,13 +169,12 @@ defmodule EventSeal.Faults.Run do
     ]
 
     strikes =
-      for {name, kind} <- @lines, found = struck(kind) do
-        {name,
-         if(kind in [:full, :handles] and kind not in state.real, do: "skipped: not to be had here", else: sum(found))}
+      for {name, kind} <- lines(state), found = struck(kind) do
+        {name, if(had?(kind, state), do: sum(found), else: "skipped: not to be had here")}
       end
 
     details =
-      for {_name, kind} <- @lines,
+      for {_name, kind} <- lines(state),
           {found, at, count} <- Enum.sort(struck(kind)),
           do: {"  #{name(found)} at #{at}", count}
 
@@ -188,13 +186,13 @@ defmodule EventSeal.Faults.Run do
   defp name(kind), do: kind
   defp line(name, value), do: [String.pad_trailing(name, 44), String.pad_leading(to_string(value), 9), "\n"]
 
-  defp reproduction(failure) do
+  defp reproduction(failure, store) do
     commands = inspect(failure.commands, limit: :infinity, printable_limit: :infinity, width: 118, pretty: true)
 
     """
     #{inspect(failure.outcome, limit: :infinity, pretty: true, width: 118)}
 
-    Again: bin/faults --seed #{failure.seed} --commands '#{commands}'
+    Again: bin/faults --store #{store} --seed #{failure.seed} --commands '#{commands}'
     """
   end
 end

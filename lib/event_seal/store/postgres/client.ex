@@ -21,9 +21,13 @@ defmodule EventSeal.Store.Postgres.Client do
     end
   end
 
-  @doc "Whether it may be otherwise in a moment: a server that was not reached, starts, ends, or has no room."
+  # Not reached, starting, ending, no room, an error of its disk; given up, waited too long; read-only until it is a primary
+  # again.
+  @passing ["08", "57", "53", "58", "40", "55P03", "25006"]
+
+  @doc "Whether it may be otherwise in a moment, without anybody having to mend what we ask."
   @spec passing?(Postgres.Error.t()) :: boolean
-  def passing?(%Postgres.Error{code: code}), do: String.starts_with?(code, ["08", "57P", "53"])
+  def passing?(%Postgres.Error{code: code}), do: String.starts_with?(code, @passing)
 
   @spec storage(Postgres.Error.t()) :: Error.t()
   def storage(error), do: Error.new(:storage, detail: Exception.message(error))

@@ -4,13 +4,16 @@ defmodule EventSeal.Store.Postgres.Committer do
   # of it in one round trip. That nobody else has moved a flow meanwhile, the tables' keys say: then the flows are read
   # again, and the commits judged anew.
   #
-  # When the connection breaks, nobody knows whether the commit was done. So each leaves a mark of its own; once no commit can
-  # be under way any more, the mark is there or it is not.
+  # Two groups of commits may be under way at once, if they have no flow in common: while the server syncs one, it is sent the
+  # next. Whatever goes wrong is looked into when nothing else is under way.
+  #
+  # When the connection breaks, nobody knows whether the commit was done. So each leaves a mark of its own; whoever makes it
+  # first, the commit or the question after it, has decided.
 
   use GenServer
 
   require Logger
-  alias EventSeal.{Error, Postgres, Store}
+  alias EventSeal.{Error, Postgres}
   alias EventSeal.Store.Postgres.{Client, Draft, Loading, Migration, Rows}
 
   @group_commits 1_000
@@ -18,15 +21,20 @@ defmodule EventSeal.Store.Postgres.Committer do
   @group_numbers 100
   # Flows that are known: all are forgotten when there are more.
   @most_flows 100_000
+  @under_way 2
   @tries 10
   @pause 200
   @settle "SELECT settle($1)"
   @take "SELECT take($1, $2)"
   # Somebody else had the key, or the two waited for each other.
   @conflicts ["23505", "40001", "40P01"]
-  @fenced "ES001"
 
-  defstruct [:name, :client, :holder, flows: %{}, numbers: [], epochs: %{}]
+  # So often others are faster before we knock.
+  @losses 3
+  @knock "SELECT knock($1)"
+
+  # `lost`: how often others were faster in a flow since we changed it last.
+  defstruct [:name, :client, :holder, marks: 0, flows: %{}, numbers: [], lost: %{}, waiting: [], under_way: %{}]
 
   @doc false
   def start_link(name, client, schema), do: GenServer.start_link(__MODULE__, {name, client, schema}, name: name)
@@ -61,17 +69,12 @@ defmodule EventSeal.Store.Postgres.Committer do
   end
 
   @impl true
-  def handle_call({:commit, ops, size}, from, state) do
-    {:noreply, commit(state, gather([{from, ops}], size, 1))}
-  end
+  def handle_call({:commit, ops, size}, from, state), do: {:noreply, go_on(wait(state, from, ops, size))}
 
   def handle_call({:lease, shards}, _from, state) do
     case patiently(state, [{@take, [{[:int2], shards}, {:bytea, state.holder}]}]) do
-      {:ok, [%{rows: [[epoch]]}]} ->
-        {:reply, {:ok, epoch}, %{state | epochs: Map.merge(state.epochs, Map.new(shards, &{&1, epoch}))}}
-
-      {:error, error} ->
-        {:reply, {:error, Client.storage(error)}, state}
+      {:ok, [%{rows: [[epoch]]}]} -> {:reply, {:ok, epoch}, state}
+      {:error, error} -> {:reply, {:error, Client.storage(error)}, state}
     end
   end
 
@@ -88,32 +91,155 @@ defmodule EventSeal.Store.Postgres.Committer do
     end)
   end
 
-  defp gather(waiting, size, count) when size >= @group_bytes or count >= @group_commits, do: Enum.reverse(waiting)
+  @impl true
+  def handle_info({:inserted, ref, result}, state) when is_map_key(state.under_way, ref) do
+    {commits, under_way} = Map.pop!(state.under_way, ref)
+    {:noreply, go_on(inserted(%{state | under_way: under_way}, commits, result))}
+  end
 
-  defp gather(waiting, size, count) do
+  def handle_info(_other, state), do: {:noreply, state}
+
+  # All that has come by now waits together.
+  defp wait(state, from, ops, size) do
+    state = %{state | waiting: state.waiting ++ [{{from, ops}, size}]}
+
     receive do
-      {:"$gen_call", from, {:commit, ops, more}} -> gather([{from, ops} | waiting], size + more, count + 1)
+      {:"$gen_call", from, {:commit, ops, size}} -> wait(state, from, ops, size)
     after
-      0 -> Enum.reverse(waiting)
+      0 -> state
     end
+  end
+
+  defp go_on(%{waiting: []} = state), do: state
+  defp go_on(state) when map_size(state.under_way) == @under_way, do: state
+
+  defp go_on(state) do
+    case state.under_way |> Map.values() |> Enum.concat() |> gather(state.waiting) do
+      {[], _waiting} -> state
+      {commits, waiting} -> %{state | waiting: waiting} |> begin(commits) |> go_on()
+    end
+  end
+
+  defp gather(under_way, [{{_from, ops} = commit, _size} | rest] = waiting) do
+    alone? = Enum.any?(under_way, fn {_from, ops} -> names(ops) == [] end)
+
+    cond do
+      names(ops) == [] and under_way == [] -> {[commit], rest}
+      alone? -> {[], waiting}
+      true -> gather(waiting, Map.new(names_of(under_way), &{&1, true}), {[], 0, 0}, [])
+    end
+  end
+
+  # What names a flow that is busy waits, and so does what came behind it for the same flows. What names none waits for all
+  # before it, and all behind it for that.
+  defp gather([{{_from, ops} = commit, size} = first | rest] = waiting, busy, {taken, count, bytes}, left) do
+    named = names(ops)
+
+    cond do
+      count >= @group_commits or bytes >= @group_bytes or named == [] ->
+        gathered(taken, left, waiting)
+
+      Enum.any?(named, &is_map_key(busy, &1)) ->
+        gather(rest, Map.merge(busy, Map.new(named, &{&1, true})), {taken, count, bytes}, [first | left])
+
+      true ->
+        gather(rest, busy, {[commit | taken], count + 1, bytes + size}, left)
+    end
+  end
+
+  defp gather([], _busy, {taken, _count, _bytes}, left), do: gathered(taken, left, [])
+
+  defp gathered(taken, left, waiting), do: {Enum.reverse(taken), Enum.reverse(left, waiting)}
+
+  # What nothing speaks against is inserted while this process goes on.
+  defp begin(state, commits) do
+    with {:ok, state, _fresh} <- know(unchecked(state, commits), names_of(commits)),
+         {:ok, state} <- number(state, commits),
+         {draft, _accepted, []} <- judge(Draft.new(state.flows, state.numbers), commits) do
+      send_off(%{state | flows: draft.flows, numbers: draft.numbers}, %{draft | flows: %{}, numbers: []}, commits)
+    else
+      {:error, error} -> refuse(state, commits, Client.storage(error))
+      {_draft, _accepted, _refused} -> state |> settled() |> commit(commits)
+    end
+  end
+
+  defp send_off(state, draft, commits) do
+    if empty?(draft) do
+      reply(state, commits)
+    else
+      {mark, state} = mark(state)
+      {committer, ref, asking} = {self(), make_ref(), %{state | flows: %{}, waiting: [], under_way: %{}}}
+      # If it cannot say what became of the commit, this process ends with it.
+      spawn_link(fn ->
+        Process.flag(:sensitive, true)
+        send(committer, {:inserted, ref, insert(asking, draft, mark)})
+      end)
+
+      %{state | under_way: Map.put(state.under_way, ref, commits)}
+    end
+  end
+
+  defp inserted(state, commits, :ok), do: reply(state, commits)
+
+  defp inserted(state, commits, {:error, error}),
+    do: state |> forget(commits) |> settled() |> failed(commits, error, @tries)
+
+  # With nothing under way any more.
+  defp settled(state) do
+    results =
+      for {ref, commits} <- state.under_way do
+        receive(do: ({:inserted, ^ref, result} -> {commits, result}))
+      end
+
+    Enum.reduce(results, %{state | under_way: %{}}, fn {commits, result}, state -> inserted(state, commits, result) end)
   end
 
   # What is refused on flows as they were known is judged once more on flows as they are.
   defp commit(state, commits, tries \\ @tries) do
-    named = commits |> Enum.flat_map(fn {_from, ops} -> names(ops) end) |> Enum.uniq()
-
-    with {:ok, state, fresh} <- know(state, named), {:ok, state} <- number(state, commits) do
+    with {:ok, state, fresh} <- know(unchecked(state, commits), names_of(commits)),
+         {:ok, state} <- number(state, commits) do
       {draft, accepted, refused} = judge(Draft.new(state.flows, state.numbers), commits)
 
       {again, refused} =
         Enum.split_with(refused, fn {{_from, ops}, _reason} -> Enum.any?(names(ops), &(&1 not in fresh)) end)
 
-      for {{from, _ops}, reason} <- refused, do: GenServer.reply(from, {:error, Error.new(reason)})
       again = Enum.map(again, &elem(&1, 0))
-      state |> write(draft, accepted, tries) |> forget(again) |> again(again)
+      moved = Enum.map(refused, fn {{_from, ops}, reason} -> if(reason == :stale, do: moved(state, ops), else: []) end)
+      state = write(state, draft, accepted, tries)
+      refused |> Enum.zip(moved) |> Enum.reduce(state, &refuse/2) |> forget(again) |> again(again)
     else
       {:error, error} -> refuse(state, commits, Client.storage(error))
     end
+  end
+
+  defp refuse({{{from, _ops}, reason}, []}, state) do
+    GenServer.reply(from, {:error, Error.new(reason)})
+    state
+  end
+
+  defp refuse({{{from, _ops}, :stale}, moved}, state) do
+    state = Enum.reduce(moved, state, &lost/2)
+    GenServer.reply(from, {:stale, Enum.map(moved, &elem(&1, 0))})
+    state
+  end
+
+  # The flows that somebody else has changed, and their numbers.
+  defp moved(%{flows: flows}, ops) do
+    for {:expect, id, expected} <- ops,
+        found = flows[id],
+        expected == :none or moved?(found, expected),
+        uniq: true,
+        do: {id, found.number}
+  end
+
+  defp moved?(%{turn: turn}, {:turn, expected}), do: turn != expected
+  defp moved?(_found, _height), do: false
+
+  defp lost({id, number}, state) do
+    losses = Map.get(state.lost, id, 0) + 1
+    if rem(losses, @losses) == 0, do: Client.run(state.client, [{@knock, [int8: number]}], [])
+    others = if map_size(state.lost) < @most_flows, do: state.lost, else: %{}
+    %{state | lost: Map.put(others, id, losses), flows: Map.delete(state.flows, id)}
   end
 
   defp again(state, []), do: state
@@ -131,7 +257,19 @@ defmodule EventSeal.Store.Postgres.Committer do
     {draft, Enum.reverse(accepted), Enum.reverse(refused)}
   end
 
+  defp names_of(commits), do: commits |> Enum.flat_map(fn {_from, ops} -> names(ops) end) |> Enum.uniq()
+
   defp names(ops), do: for(op <- ops, elem(op, 0) not in [:leaf, :checkpoint], do: elem(op, 1))
+
+  # What a commit expects of a flow that it does not change, no key will say: such a flow is read.
+  defp unchecked(state, commits) do
+    expected = Enum.flat_map(commits, fn {_from, ops} -> ops |> Enum.reduce(%{}, &expected/2) |> Map.keys() end)
+    %{state | flows: Map.drop(state.flows, expected)}
+  end
+
+  defp expected({:expect, id, _}, expected), do: Map.put(expected, id, true)
+  defp expected(_op, expected) when expected == %{}, do: expected
+  defp expected(op, expected), do: Map.delete(expected, elem(op, 1))
 
   # Those that were read just now are returned beside.
   defp know(state, named) do
@@ -162,33 +300,32 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp write(state, _draft, [], _tries), do: state
 
   defp write(state, draft, accepted, tries) do
-    mark = :crypto.strong_rand_bytes(16)
+    {mark, state} = mark(state)
 
     case if(empty?(draft), do: :ok, else: insert(state, draft, mark)) do
       :ok ->
-        for {from, _ops} <- accepted, do: GenServer.reply(from, :ok)
-        %{state | flows: draft.flows, numbers: draft.numbers}
+        reply(%{state | flows: draft.flows, numbers: draft.numbers}, accepted)
 
       {:error, error} ->
         failed(forget(%{state | numbers: draft.numbers}, accepted), accepted, error, tries)
     end
   end
 
+  defp mark(state), do: {<<state.holder::binary, state.marks::64>>, %{state | marks: state.marks + 1}}
+
+  defp reply(state, commits) do
+    for {from, _ops} <- commits, do: GenServer.reply(from, :ok)
+    won = for {_from, ops} <- commits, state.lost != %{}, id <- names(ops), do: id
+    %{state | lost: Map.drop(state.lost, won)}
+  end
+
   defp empty?(draft), do: Enum.all?(draft.rows, fn {_table, rows} -> rows == [] end)
 
   defp insert(state, draft, mark) do
-    shards = for {_from, id} <- touched(draft), shard = Store.shard(id), uniq: true, do: shard
-    epochs = for shard <- shards, epoch = state.epochs[shard], do: {shard, epoch}
-
-    case Client.run(state.client, Rows.statements(draft, mark, epochs), []) do
+    case Client.run(state.client, Rows.statements(draft, mark), []) do
       {:ok, _results} -> :ok
       {:error, error} -> if Postgres.Error.undone?(error), do: {:error, error}, else: settle(state, mark, error)
     end
-  end
-
-  defp touched(%{flows: flows, rows: rows}) do
-    numbers = for table <- [:flow, :journal], rows <- rows[table], row <- rows, into: MapSet.new(), do: elem(row, 0)
-    for {id, %{number: number}} <- flows, number in numbers, do: {number, id}
   end
 
   defp settle(state, mark, error) do
@@ -203,7 +340,7 @@ defmodule EventSeal.Store.Postgres.Committer do
   defp patiently(state, statements) do
     case Client.run(state.client, statements, []) do
       {:error, error} = failed ->
-        if Client.passing?(error) or error.code in ["55P03", "57014"] do
+        if Client.passing?(error) do
           Process.sleep(@pause)
           patiently(state, statements)
         else
@@ -227,10 +364,6 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   defp failed(state, commits, %{code: code}, _tries) when code in @conflicts,
     do: refuse(state, commits, Error.new(:stale))
-
-  defp failed(state, commits, %{code: @fenced}, _tries) do
-    refuse(state, commits, Error.new(:read_only, detail: "another node has taken over the flows of this share"))
-  end
 
   defp failed(state, commits, error, _tries), do: refuse(state, commits, Client.storage(error))
 

@@ -33,6 +33,10 @@ defmodule EventSeal.Store.Postgres.Draft do
     end)
   end
 
+  defp step({:expect, id, {:turn, turn}}, draft) do
+    if match?(%Flow{turn: ^turn}, Map.fetch!(draft.flows, id)), do: {:ok, draft}, else: {:error, :stale}
+  end
+
   defp step({:expect, id, expected}, draft) do
     found = with %Flow{height: height} <- Map.fetch!(draft.flows, id), do: height
     if (found || :none) == expected, do: {:ok, draft}, else: {:error, :stale}
@@ -62,10 +66,13 @@ defmodule EventSeal.Store.Postgres.Draft do
     end
   end
 
-  defp step({:block, id, info, {front, events}}, draft) do
+  defp step({:block, id, info, {front, sections, spans}}, draft) do
     with {:ok, flow} <- open(draft, id) do
       if info.height == flow.height and info.first == flow.fixed + 1 do
-        {:ok, draft |> change(extended(flow, info), info.through, :block, "", nil) |> sealed(id, info, front, events)}
+        {:ok,
+         draft
+         |> change(extended(flow, info), info.through, :block, "", nil)
+         |> sealed(id, info, front, {sections, spans})}
       else
         {:error, :stale}
       end
@@ -104,15 +111,11 @@ defmodule EventSeal.Store.Postgres.Draft do
     }
   end
 
-  defp sealed(draft, id, info, front, events) do
+  # A block's events are handed on together.
+  defp sealed(draft, id, info, front, {sections, spans}) do
     flow = Map.fetch!(draft.flows, id)
     block = {flow.number, front, flow.turn, info.through, flow.next_seq, info.when_max}
-
-    rows =
-      for {{frame, hash, own_id, body, erased}, n} <- Enum.with_index(events, info.first),
-          do: {flow.number, n, frame, hash, own_id, body, erased}
-
-    draft |> insert(:block, [block]) |> insert(:event, rows)
+    draft |> insert(:block, [block]) |> insert(:event, [{flow.number, info.first, sections, spans}])
   end
 
   defp open(draft, id) do

@@ -11,46 +11,60 @@ defmodule EventSeal.Store.Postgres.Parts do
   @typedoc "A frame, event hash, id, salted body (nil if it is not there) and units of one that was erased (or nil)."
   @type event :: {binary, binary, binary, binary | nil, pos_integer | nil}
 
-  @doc "The front of a block, up to its seams, and its events; `:error` for what is no block."
-  @spec split(binary) :: {:ok, binary, [event]} | :error
+  @typedoc "The frames' units, frames, event hashes, ids, the salted bodies' lengths, and these: each without its padding."
+  @type sections :: [binary]
+
+  @typedoc """
+  Where an event lies in its sections: its frame's offset and size, its body's (size 0: it is not there), and the units of
+  one that was erased (or nil).
+  """
+  @type span :: {non_neg_integer, pos_integer, non_neg_integer, non_neg_integer, non_neg_integer | nil}
+
+  @doc "A block's front, up to its seams, its sections, and where in them each event lies; `:error` for what is no block."
+  @spec split(binary) :: {:ok, binary, sections, [span]} | :error
   def split(<<"EVSEALB1", verification::64, _::binary-74, flow::16, _::binary>> = block) do
     front = @preamble + padded(28 + flow) + @front_end
     <<_::binary-size(front - 444), count::32, _::binary>> = block
-    {frames, hashes} = cut(block, front + padded(count), for(<<units <- binary_part(block, front, count)>>, do: units))
-    ids = hashes + padded(32 * count)
-    digests = for at <- [hashes, ids], do: for(n <- 0..(count - 1)//1, do: binary_part(block, at + 32 * n, 32))
-    bodies = bodies(block, verification, count)
-
-    events =
-      Enum.zip_with([frames | digests] ++ [bodies], fn [frame, hash, id, {body, erased}] ->
-        {frame, hash, id, body, erased}
-      end)
-
+    [units, _frames, _hashes, _ids, lengths, bodies] = sections = sections(block, front, count, verification)
     front = binary_part(block, 0, front)
-    if join(front, events) == block, do: {:ok, front, events}, else: :error
+    spans = spans(units, 0, lengths, 0, bodies)
+
+    if size(lengths) == byte_size(bodies) and pack(front, count, sections) == block,
+      do: {:ok, front, sections, spans},
+      else: :error
   rescue
-    # A length that leads out of the bytes.
-    _error in [ArgumentError, MatchError] -> :error
+    # A length that leads out of the bytes, or is none.
+    _error in [ArgumentError, MatchError, FunctionClauseError] -> :error
   end
 
   def split(_other), do: :error
 
-  # The part behind the ids may be cut off.
-  defp bodies(block, verification, count) when verification == byte_size(block), do: List.duplicate({nil, nil}, count)
-
-  defp bodies(block, verification, count) do
-    lengths = for <<erased::1, units::31 <- binary_part(block, verification, 4 * count)>>, do: {erased, units}
-    {bodies, _end} = cut(block, verification + padded(4 * count), Enum.map(lengths, &elem(&1, 1)))
-
-    Enum.zip_with(bodies, lengths, fn
-      _zeros, {1, units} -> {nil, units}
-      _none, {0, 0} -> {nil, nil}
-      body, {0, _units} -> {body, nil}
-    end)
+  defp sections(block, front, count, verification) do
+    units = binary_part(block, front, count)
+    frames = front + padded(count)
+    hashes = frames + @unit * Enum.sum(:binary.bin_to_list(units))
+    digests = for at <- [hashes, hashes + padded(32 * count)], do: binary_part(block, at, 32 * count)
+    [units, binary_part(block, frames, hashes - frames) | digests] ++ bodies(block, verification, count)
   end
 
-  defp cut(block, at, units) do
-    Enum.map_reduce(units, at, fn units, at -> {binary_part(block, at, units * @unit), at + units * @unit} end)
+  defp size(lengths), do: for(<<_erased::1, units::31 <- lengths>>, reduce: 0, do: (size -> size + units * @unit))
+
+  # A frame is never empty. What was erased is zeros, and is made anew.
+  defp spans("", _frame, "", _body, _bodies), do: []
+
+  defp spans(<<units, more::binary>>, frame, <<erased::1, length::31, lengths::binary>>, body, bodies) when units > 0 do
+    {frame_size, body_size} = {units * @unit, length * @unit}
+    span = {frame, frame_size, body, if(erased == 1, do: 0, else: body_size), if(erased == 1, do: length)}
+    if erased == 1, do: true = binary_part(bodies, body, body_size) == zeros(body_size)
+    [span | spans(more, frame + frame_size, lengths, body + body_size, bodies)]
+  end
+
+  # The part behind the ids may be cut off.
+  defp bodies(block, verification, count) when verification == byte_size(block), do: [zeros(4 * count), ""]
+
+  defp bodies(block, verification, count) do
+    at = verification + padded(4 * count)
+    [binary_part(block, verification, 4 * count), binary_part(block, at, byte_size(block) - at)]
   end
 
   @doc """
@@ -68,9 +82,9 @@ defmodule EventSeal.Store.Postgres.Parts do
   end
 
   @doc "The block of a front and its sections: the frames' lengths, frames, hashes, ids, the bodies' lengths, bodies."
-  @spec pack(binary, non_neg_integer, [iodata | nil]) :: binary
+  @spec pack(binary, non_neg_integer, [iodata]) :: binary
   def pack(<<magic::binary-8, before::64, total::64, front::binary>>, count, sections) do
-    [units, frames, hashes, ids, lengths, bodies] = Enum.map(sections, &(&1 || ""))
+    [units, frames, hashes, ids, lengths, bodies] = sections
     checked = [front, pad(units, count), frames, pad(hashes, 32 * count), pad(ids, 32 * count)]
     # The part with the bodies may have been cut off.
     bodies = if total > before, do: [pad(lengths, 4 * count), bodies], else: []
