@@ -292,10 +292,10 @@ BEGIN
     OR (s.stage = 'gone' AND s.turn < s.last)
   );
   GET DIAGNOSTICS gone = ROW_COUNT;
-  -- A writer's last one stays, however long it is away: it may still have to ask. No network keeps a commit that was given up
-  -- for an hour.
+  -- A writer's last eight stay, however long it is away: it may still have to ask about what was under way. No network keeps
+  -- a commit that was given up for an hour.
   DELETE FROM mark AS m WHERE made_at < now() - interval '1 hour' AND EXISTS (
-    SELECT FROM mark WHERE id > m.id AND id <= substr(m.id, 1, 16) || '\xffffffffffffffff');
+    SELECT FROM mark WHERE id > m.id AND id <= substr(m.id, 1, 16) || '\xffffffffffffffff' OFFSET 7);
   RETURN gone;
 END $$;
 

@@ -41,15 +41,16 @@ defmodule EventSeal.Faults.Database do
   def faults(real) do
     operator = fn what, wait -> {:operator, what, passes(), moment(), wait} end
 
+    # What takes long is drawn seldom.
     [
-      {4, {:cut, oneof([:up, :down]), oneof([integer(1, 400), integer(1, 6_000)]), oneof([:close, :reset])}},
-      {2, operator.(oneof([:session, :crowd]), integer(0, 200))},
+      {6, {:cut, oneof([:up, :down]), oneof([integer(1, 400), integer(1, 6_000)]), oneof([:close, :reset])}},
+      {3, operator.(oneof([:session, :crowd]), integer(0, 200))},
       {1, operator.(:backend, integer(0, 200))},
-      {1, operator.({:server, oneof(["KILL", "QUIT", "INT", :all])}, integer(0, 300))},
-      {1, operator.(oneof([:read_only, :locked]), integer(100, 500))},
-      {1, frequency([{2, operator.(:slow, 2_000)}, {1, operator.(:paused, 7_000)}])},
-      {1, {:kill, passes(), oneof([:before, :after])}},
-      {1, {:process, passes(), integer(0, 12)}}
+      {3, operator.({:server, oneof(["KILL", "QUIT", "INT", :all])}, integer(0, 300))},
+      {2, operator.(oneof([:read_only, :locked]), integer(100, 500))},
+      {1, frequency([{3, operator.(:slow, 1_800)}, {1, operator.(:paused, 7_000)}])},
+      {2, {:kill, passes(), oneof([:before, :after])}},
+      {2, {:process, passes(), integer(0, 12)}}
     ] ++ for(:full <- real, do: {1, operator.(:full, integer(0, 1_000))})
   end
 
