@@ -43,8 +43,8 @@ defmodule EventSeal.Command.Report do
     puts("Brought #{count(report.flows, "flow")} of #{count(report.events, "event")} back to #{dir}#{there}; #{log}.")
   end
 
-  @spec rebuild(Rebuild.t(), Path.t(), Path.t()) :: :ok
-  def rebuild(%Rebuild{} = report, dir, new) do
+  @spec rebuild(Rebuild.t(), String.t(), String.t(), Path.t()) :: :ok
+  def rebuild(%Rebuild{} = report, dir, new, record) do
     verdict(report.verdict, dir)
 
     if Verdict.ok?(report.verdict) do
@@ -54,7 +54,7 @@ defmodule EventSeal.Command.Report do
         "Made #{new} its verification store: #{count(report.blocks, "block")} of #{count(report.flows, "flow")}, #{log}."
       )
 
-      puts("That is on record in the log; what its leaves say is kept in #{new}/rebuild/report.txt.")
+      puts("That is on record in the log; what its leaves say is kept in #{record}.")
     else
       puts("Nothing was copied: a verification store vouches for what was right when it was made.")
     end

@@ -6,7 +6,8 @@ defmodule EventSeal.Store.Postgres do
       {EventSeal, name: Clinic, store: {EventSeal.Store.Postgres, url: "postgres://writer@db.example/clinic"}}
 
   `mix event_seal.setup --store URL` makes the tables, or prints how (`priv/postgres`); a login that is granted
-  `event_seal_writer` can then append, and change nothing; `event_seal_reader` is for verification and for analysts.
+  `event_seal_writer` can then append, and change nothing; `event_seal_reader` is for verification and for analysts. In another
+  schema the roles bear its name: `ward_writer`, so who may write in one can do nothing in the other.
 
   ## Options
 
@@ -31,6 +32,26 @@ defmodule EventSeal.Store.Postgres do
   as `:read_only`.
 
   When the connection breaks in the midst of a commit, the next one finds out whether it was done; callers wait for that.
+
+  ## A verification store
+
+  What verifies the events may be kept a second time (`EventSeal.Apart`) in another schema, database or server, by a login of
+  its own, beside events in PostgreSQL or in a folder. Best is another server, under another administrator; least another schema:
+
+      mix event_seal.setup --store postgres://dba@db.example/clinic
+      mix event_seal.setup --store 'postgres://dba@kept.example/kept?schema=kept'
+
+      GRANT event_seal_writer TO clinic;    -- on db.example
+      GRANT kept_writer TO keeper;          -- on kept.example
+
+      {EventSeal,
+       name: Clinic,
+       store: {EventSeal.Store.Postgres, url: "postgres://clinic@db.example/clinic"},
+       verification:
+         {EventSeal.Store.Postgres, url: "postgres://keeper@kept.example/kept?schema=kept", password: &Vault.keeper/0}}
+
+  Roles belong to a whole server, so in one server give it another schema name, in another database too: `clinic` is no
+  `kept_writer`, and neither writes nor reads there. `mix event_seal.verify --store URL --verification URL` compares the two.
   """
 
   @behaviour EventSeal.Store
@@ -80,8 +101,8 @@ defmodule EventSeal.Store.Postgres do
   defp pack({:block, flow, info, block}, {ops, size}) when is_binary(flow) do
     block = IO.iodata_to_binary(block)
 
-    with {:ok, front, events} <- Parts.split(block), true <- fits?(info, front, events) do
-      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, events}} | ops], size + byte_size(block)}}
+    with {:ok, front, events, digests} <- Parts.split(block), true <- fits?(info, front, {events, digests}) do
+      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, events, digests}} | ops], size + byte_size(block)}}
     else
       _other -> invalid()
     end
@@ -89,13 +110,18 @@ defmodule EventSeal.Store.Postgres do
 
   defp pack(op, {ops, size}), do: if(op?(op), do: {:ok, {[op | ops], size + size(op)}}, else: invalid())
 
-  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, events) do
+  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, named) do
     <<_::binary-2, flags, _, own_count::32, own_height::64, own_first::64, _::binary>> =
       binary_part(front, byte_size(front) - 448, 448)
 
-    own_euids = for {<<euid::binary-16, _::binary>>, _, _, _, _} <- events, into: "", do: euid
-    {own_height, own_first, own_count, flags == 1, own_euids} == {height, first, count, closes, euids}
+    {own_height, own_first, own_count, flags == 1} == {height, first, count, closes} and euids?(named, euids)
   end
+
+  # A kept part names no event.
+  defp euids?({_none, digests}, _euids) when is_binary(digests), do: true
+
+  defp euids?({events, nil}, euids),
+    do: euids == for({<<euid::binary-16, _::binary>>, _, _, _, _} <- events, into: "", do: euid)
 
   defp op?({:expect, flow, height}), do: is_binary(flow) and (height == :none or is_integer(height))
   defp op?({:open, flow, genesis}), do: is_binary(flow) and is_binary(genesis)

@@ -11,7 +11,7 @@ defmodule Mix.Tasks.EventSeal.Setup do
       GRANT event_seal_writer TO …
 
   The password is taken from `PGPASSWORD`, so that it does not stand on the command line. `schema=NAME` in the URL names another
-  schema than `event_seal`; see `EventSeal.Store.Postgres`.
+  schema than `event_seal`, and other roles: `NAME_writer`; see `EventSeal.Store.Postgres`.
 
   Exit status: 0 done, 2 could not run.
 

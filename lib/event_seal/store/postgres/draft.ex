@@ -62,10 +62,10 @@ defmodule EventSeal.Store.Postgres.Draft do
     end
   end
 
-  defp step({:block, id, info, {front, events}}, draft) do
+  defp step({:block, id, info, bytes}, draft) do
     with {:ok, flow} <- open(draft, id) do
       if info.height == flow.height and info.first == flow.fixed + 1 do
-        {:ok, draft |> change(extended(flow, info), info.through, :block, "", nil) |> sealed(id, info, front, events)}
+        {:ok, draft |> change(extended(flow, info), info.through, :block, "", nil) |> sealed(id, info, bytes)}
       else
         {:error, :stale}
       end
@@ -104,9 +104,9 @@ defmodule EventSeal.Store.Postgres.Draft do
     }
   end
 
-  defp sealed(draft, id, info, front, events) do
+  defp sealed(draft, id, info, {front, events, digests}) do
     flow = Map.fetch!(draft.flows, id)
-    block = {flow.number, front, flow.turn, info.through, flow.next_seq, info.when_max}
+    block = {flow.number, front, flow.turn, info.through, flow.next_seq, info.when_max, digests}
 
     rows =
       for {{frame, hash, own_id, body, erased}, n} <- Enum.with_index(events, info.first),

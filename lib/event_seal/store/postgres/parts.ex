@@ -11,10 +11,13 @@ defmodule EventSeal.Store.Postgres.Parts do
   @typedoc "A frame, event hash, id, salted body (nil if it is not there) and units of one that was erased (or nil)."
   @type event :: {binary, binary, binary, binary | nil, pos_integer | nil}
 
-  @doc "The front of a block, up to its seams, and its events; `:error` for what is no block."
-  @spec split(binary) :: {:ok, binary, [event]} | :error
+  @doc """
+  The front of a block, up to its seams, and its events; of a kept part the front, and its digests; `:error` for what is
+  neither.
+  """
+  @spec split(binary) :: {:ok, binary, [event], binary | nil} | :error
   def split(<<"EVSEALB1", verification::64, _::binary-74, flow::16, _::binary>> = block) do
-    front = @preamble + padded(28 + flow) + @front_end
+    front = front(flow)
     <<_::binary-size(front - 444), count::32, _::binary>> = block
     {frames, hashes} = cut(block, front + padded(count), for(<<units <- binary_part(block, front, count)>>, do: units))
     ids = hashes + padded(32 * count)
@@ -27,13 +30,26 @@ defmodule EventSeal.Store.Postgres.Parts do
       end)
 
     front = binary_part(block, 0, front)
-    if join(front, events) == block, do: {:ok, front, events}, else: :error
+    if join(front, events) == block, do: {:ok, front, events, nil}, else: :error
   rescue
     # A length that leads out of the bytes.
     _error in [ArgumentError, MatchError] -> :error
   end
 
+  def split(<<"EVSEALV1", length::64, _::binary-74, flow::16, _::binary>> = part) when length == byte_size(part) do
+    front = front(flow)
+
+    counted = front - 444
+
+    with <<_::binary-size(counted), count::32, _::binary-440, digests::binary>> <- part,
+         true <- byte_size(digests) == 2 * padded(32 * count),
+         do: {:ok, binary_part(part, 0, front), [], digests},
+         else: (_other -> :error)
+  end
+
   def split(_other), do: :error
+
+  defp front(flow), do: @preamble + padded(28 + flow) + @front_end
 
   # The part behind the ids may be cut off.
   defp bodies(block, verification, count) when verification == byte_size(block), do: List.duplicate({nil, nil}, count)
