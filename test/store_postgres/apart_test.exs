@@ -117,9 +117,34 @@ defmodule EventSeal.Store.Postgres.ApartTest do
       PostgresServer.tamper!(server, opts, sql)
       assert {flow, position, class, side} in sides(name)
       assert Enum.all?(sides(name), &(elem(&1, 3) == side))
+      assert Enum.any?(rows(name), &String.starts_with?(&1, PostgresServer.schema(opts) <> "."))
       PostgresServer.tamper!(server, opts, sql)
       assert sides(name) == []
     end
+  end
+
+  defp rows(name) do
+    {:ok, verdict} = EventSeal.verify(name)
+    for %{row: row} when row != nil <- verdict.faults, do: row
+  end
+
+  test "rows that belong to nothing, and what lets them be changed, are named on the side where they lie", context do
+    {server, events} = place(:schema, context)
+    {_, {_, opts} = apart} = place(:database, context)
+    name = start!(context, events, apart)
+    fill(name, 1..7)
+    assert sides(name) == []
+    schema = PostgresServer.schema(opts)
+    frame = "decode(repeat('00', 128), 'hex')"
+    extra = "INSERT INTO event (flow, n, frame, hash, id) SELECT number, 2, #{frame}, '', '' FROM flow"
+    PostgresServer.tamper!(server, opts, extra)
+
+    PostgresServer.as_owner!(server, [database: String.trim_leading(URI.parse(opts[:url]).path, "/")], fn owner ->
+      :ok = Postgres.script(owner, "GRANT UPDATE ON #{schema}.block TO PUBLIC")
+    end)
+
+    assert sides(name) == [{@flow, 2, :row, :verification}, {"tables", 0, :tables, :verification}]
+    assert ["#{schema}.event (flow 1, n 2)", "#{schema}.block: UPDATE is granted to PUBLIC"] == rows(name)
   end
 
   @inserts %{

@@ -238,7 +238,7 @@ defmodule EventSeal.Command.Report do
     for {name, datum} <- Enum.zip(names, [fault.recorded, fault.recomputed]),
         do: puts("    #{String.pad_trailing(name, width)}  #{datum(datum)}")
 
-    if fault.side, do: puts("    #{Fault.side(fault.side)}")
+    for note <- Fault.notes(fault), do: puts("    #{note}")
   end
 
   defp datum(nil), do: "nothing"

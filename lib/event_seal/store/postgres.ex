@@ -58,7 +58,7 @@ defmodule EventSeal.Store.Postgres do
 
   alias EventSeal.{Error, Postgres}
   alias EventSeal.Postgres.Settings
-  alias EventSeal.Store.Postgres.{Client, Committer, Migration, Parts, Reader, Sweeper}
+  alias EventSeal.Store.Postgres.{Client, Committer, Locate, Migration, Parts, Reader, Survey, Sweeper}
 
   @defaults [client: Postgres, pool: 8, timeout: 60_000, statement_timeout: 60_000, lock_timeout: 10_000, sweep: 10_000]
   @own [:client, :statement_timeout, :lock_timeout, :sweep, :schema]
@@ -68,7 +68,7 @@ defmodule EventSeal.Store.Postgres do
   @impl true
   def child_spec({name, opts}) do
     opts = validate(opts)
-    client = %Client{module: opts[:client], name: Module.concat(name, "Client")}
+    client = %Client{module: opts[:client], name: Module.concat(name, "Client"), schema: opts[:schema]}
     # Raises for what is wrong before anything runs.
     spec = client.module.child_spec({client.name, Keyword.drop(opts, @own)})
     %{id: name, start: {__MODULE__, :start_link, [name, client, spec, opts[:schema], opts[:sweep]]}, type: :supervisor}
@@ -173,6 +173,12 @@ defmodule EventSeal.Store.Postgres do
 
   @impl true
   def lease(name, shards), do: GenServer.call(name, {:lease, Enum.to_list(shards)}, :infinity)
+
+  @impl true
+  def survey(name, flow, most), do: Survey.faults(client(name), flow, most)
+
+  @impl true
+  def rows(name, faults), do: Locate.rows(client(name), faults)
 
   @doc """
   Empties the journal now of what stands in blocks, was replaced or retracted; how many rows are gone. What was retracted is

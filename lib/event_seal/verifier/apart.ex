@@ -194,6 +194,8 @@ defmodule EventSeal.Verifier.Apart do
   @spec log(t) :: t
   def log(state) do
     state = if Store.recover(state.apart, []).damage == [], do: state, else: add(state, of_store())
+    rows = for fault <- ok!(Store.survey(state.apart, nil, state.max_faults)), do: %{fault | side: :verification}
+    state = Enum.reduce(rows, state, &add(&2, &1))
     {logs, faults, behind} = Logs.compare(state.logs)
     state = put_in(state.verdict.behind, state.verdict.behind + behind)
     Enum.reduce(faults, %{state | logs: logs}, &add(&2, &1))
