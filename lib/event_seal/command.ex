@@ -313,18 +313,33 @@ defmodule EventSeal.Command do
     end)
   end
 
-  @doc "`--store URL [--print]`: makes a store's tables in PostgreSQL, or prints how; see `EventSeal.Store.Postgres`."
+  @doc """
+  `--store URL [--print | --check]`: makes a store's tables in PostgreSQL, or prints how, or says whether they are as they were
+  made; see `EventSeal.Store.Postgres`.
+  """
   @spec setup([String.t()]) :: status
   def setup(args) do
-    run("setup --store postgres://… [--print]", args, [dir: :string, print: :boolean], fn
-      %{dir: _, password: _} = opts, [] -> setup(Place.of(opts), opts[:print] || false)
+    run("setup --store postgres://… [--print | --check]", args, [dir: :string, print: :boolean, check: :boolean], fn
+      %{print: true, check: true}, _files -> :usage
+      %{dir: _, password: _} = opts, [] -> setup(Place.of(opts), opts)
       _opts, _files -> :usage
     end)
   end
 
-  defp setup(place, print) do
+  defp setup(place, asked) do
     with {:ok, {_postgres, opts}} <- Place.adapter(place) do
-      if print, do: Report.sql(Store.Postgres.sql(opts)), else: set_up(opts)
+      cond do
+        asked[:print] -> Report.sql(Store.Postgres.sql(opts))
+        asked[:check] -> check(opts)
+        true -> set_up(opts)
+      end
+    end
+  end
+
+  defp check(opts) do
+    with {:ok, faults} <- Store.Postgres.check(opts) do
+      Report.check(faults, opts[:url])
+      if faults == [], do: 0, else: 1
     end
   end
 

@@ -104,6 +104,44 @@ defmodule EventSeal.Store.Postgres.TablesTest do
     assert {:ok, %Verdict{faults: [%{flow: "flow 777"}, _, _]}} = EventSeal.verify(context.name)
   end
 
+  test "columns that lie are found by a check: what is hashed was not touched", context do
+    alter!(context, """
+    ALTER TABLE event DISABLE TRIGGER refuse; ALTER TABLE block DISABLE TRIGGER refuse;
+    CREATE TABLE old AS SELECT prosrc FROM pg_proc WHERE oid = 'text_at'::regproc;
+    CREATE OR REPLACE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+      AS $$ BEGIN RETURN 'nothing'; END $$;
+    UPDATE event SET frame = frame WHERE n = 2;
+    CREATE OR REPLACE FUNCTION i64(bytes bytea, at integer) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN at;
+    UPDATE block SET front = front;
+    CREATE OR REPLACE FUNCTION i64(bytes bytea, at integer) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+      ('x' || encode(substr(bytes, at + 1, 8), 'hex'))::bit(64)::bigint;
+    DO $do$ BEGIN EXECUTE format('CREATE OR REPLACE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE plpgsql
+      IMMUTABLE PARALLEL SAFE AS %L', (SELECT prosrc FROM old)); END $do$;
+    DROP TABLE old; ALTER TABLE event ENABLE ALWAYS TRIGGER refuse; ALTER TABLE block ENABLE ALWAYS TRIGGER refuse
+    """)
+
+    url = String.replace(context.opts[:url], ~r{//([^@]*)@}, "//\\1:#{context.opts[:password].()}@")
+    parent = self()
+    said = capture_io(fn -> send(parent, {:status, Command.setup(["--store", url, "--check"])}) end)
+    assert_received {:status, 1}
+    assert said =~ "#{context.schema}.event (flow 1, n 2) has columns that are not its frame's"
+    refute said =~ "n 1)" or said =~ "writes"
+    assert said =~ "#{context.schema}.block (flow 1, height "
+    assert said =~ "has columns that are not its header's"
+  end
+
+  test "a check of what is as it was made finds nothing, of whatever events", context do
+    events = [
+      %{when: -1, kind: "ünïcode 😀", who: "nurse/åsa", where: {:place, "ward/Médical ICU"}, version: 65_535},
+      %{when: 2, kind: "k\\backslash", where: {:geo, -89.9999999, 179.9999999}},
+      %{when: 1, kind: String.duplicate("k", 255), where: {:place, String.duplicate("p", 1_024)}, body: "late"}
+    ]
+
+    {:ok, _} = EventSeal.append_many(context.name, for(event <- events, do: {"patient/2", event}))
+    {:ok, _} = EventSeal.close(context.name, "patient/2")
+    assert {:ok, []} = Store.Postgres.check(context.opts)
+  end
+
   test "the command says it, and shows no password", context do
     alter!(context, "ALTER TABLE event DISABLE TRIGGER refuse")
     url = String.replace(context.opts[:url], ~r{//([^@]*)@}, "//\\1:#{context.opts[:password].()}@")

@@ -73,6 +73,14 @@ defmodule EventSeal.Command.Report do
   def setup([], url), do: puts("The tables in #{url} are of this version already.")
   def setup(versions, url), do: puts("Brought the tables in #{url} to version #{List.last(versions)}.")
 
+  @spec check([Fault.t()], String.t()) :: :ok
+  def check([], url), do: puts("The tables in #{url} are as they were made, and their columns are what the bytes say.")
+
+  def check(faults, url) do
+    puts("#{count(length(faults), "FAULT")} in the tables in #{url}:")
+    Enum.each(faults, &fault/1)
+  end
+
   @spec migrate(Migrate.t(), String.t()) :: :ok
   def migrate(%Migrate{} = report, to) do
     clear()

@@ -64,6 +64,7 @@ defmodule EventSeal.Store.Postgres do
   @own [:client, :statement_timeout, :lock_timeout, :sweep, :schema]
   @pause 200
   @tries 100
+  @most 1_000
 
   @impl true
   def child_spec({name, opts}) do
@@ -193,18 +194,43 @@ defmodule EventSeal.Store.Postgres do
   @spec sql(keyword) :: [{pos_integer, String.t()}]
   def sql(opts), do: Migration.sql(validate(opts)[:schema])
 
+  @doc """
+  Whether the tables are as they were made, as a verification does, and whether what is generated from a row's bytes is what they
+  say: every row is read for that. The faults, at most 1000 of a sort. Options as the store's.
+  """
+  @spec check(keyword) :: {:ok, [EventSeal.Fault.t()]} | {:error, Error.t()}
+  def check(opts) do
+    opts = validate(opts)
+
+    alone(Keyword.drop(opts, @own), fn name ->
+      client = %Client{module: Postgres, name: name, schema: opts[:schema]}
+
+      with {:ok, faults} <- Survey.faults(client, nil, @most),
+           {:ok, columns} <- Survey.columns(client, @most),
+           do: {:ok, faults ++ columns}
+    end)
+  end
+
   @doc "Makes the tables, or brings them to this version; the versions that were applied. Options as the store's."
   @spec setup(keyword) :: {:ok, [pos_integer]} | {:error, Error.t()}
   def setup(opts) do
     opts = validate(opts)
-    name = Module.concat(__MODULE__, "Setup#{System.unique_integer([:positive])}")
+
     # The schema may not be there yet.
-    spec = Postgres.child_spec({name, opts |> Keyword.drop([:parameters | @own]) |> Keyword.put(:pool, 1)})
+    alone(Keyword.drop(opts, [:parameters | @own]), fn name ->
+      with {:error, error} <- Migration.run(name, opts[:schema]), do: {:error, Client.storage(error)}
+    end)
+  end
+
+  # With one connection that nobody else has.
+  defp alone(opts, fun) do
+    name = Module.concat(__MODULE__, "Setup#{System.unique_integer([:positive])}")
+    spec = Postgres.child_spec({name, Keyword.put(opts, :pool, 1)})
 
     with {:ok, supervisor} <- Supervisor.start_link([spec], strategy: :one_for_one) do
-      result = Migration.run(name, opts[:schema])
+      result = fun.(name)
       Supervisor.stop(supervisor)
-      with {:error, error} <- result, do: {:error, Client.storage(error)}
+      result
     end
   end
 

@@ -67,6 +67,41 @@ defmodule EventSeal.Store.Postgres.Survey do
 
   @shards "SELECT number, id, shard FROM flow WHERE number > $1 ORDER BY number LIMIT $2"
 
+  # A frame made again from the columns that were generated from it, and a header from those of its block, by PostgreSQL's own
+  # functions alone: ours may have been others when the row was written.
+  @event_columns """
+  SELECT w.id, e.n, 'event', e.flow, 'n ' || e.n, ' has columns that are not its frame''s'
+  FROM event AS e LEFT JOIN flow AS w ON w.number = e.flow, LATERAL (
+    SELECT e.euid || int8send(e.happened_at) || int8send(e.recorded_at) || substr(e.frame, 33, 32)
+      || set_byte('\\x00', 0, e.late::integer) || substr(e.frame, 66, 2)
+      || substr(int4send(octet_length(e.kind)), 3) || convert_to(e.kind, 'UTF8') || substr(int4send(e.version), 3)
+      || CASE WHEN e.place IS NOT NULL
+           THEN '\\x01' || substr(int4send(octet_length(e.place)), 3) || convert_to(e.place, 'UTF8')
+         WHEN e.latitude_e7 IS NOT NULL THEN '\\x02' || int4send(e.latitude_e7) || int4send(e.longitude_e7) ELSE '\\x00' END
+      || substr(int4send(coalesce(octet_length(e.who), 0)), 3) || convert_to(coalesce(e.who, ''), 'UTF8') AS frame) AS made
+  WHERE made.frame IS DISTINCT FROM substr(e.frame, 1, length(made.frame)) OR length(e.frame) - length(made.frame) > 63
+    OR (e.place IS NOT NULL AND (e.latitude_e7 IS NOT NULL OR e.longitude_e7 IS NOT NULL))
+  LIMIT $1
+  """
+
+  @block_columns """
+  SELECT w.id, b.first, 'block', b.flow, 'height ' || b.height, ' has columns that are not its header''s'
+  FROM block AS b LEFT JOIN flow AS w ON w.number = b.flow, LATERAL (
+    SELECT substr(b.front, length(b.front) - 447, 192) AS bytes) AS h
+  WHERE set_byte('\\x00', 0, b.closes::integer) || substr(h.bytes, 4, 1) || int4send(b.count) || int8send(b.height)
+      || int8send(b.first) || int8send(b.epoch) || substr(h.bytes, 33, 16) || int8send(b.sealed_at) || substr(h.bytes, 57, 32)
+      || b.previous || b.root || b.hash
+    IS DISTINCT FROM substr(h.bytes, 3, 150) || substr(b.front, 33, 32)
+  LIMIT $1
+  """
+
+  @doc "Rows whose generated columns are not what they were generated from. Every row is read."
+  @spec columns(Client.t(), pos_integer) :: {:ok, [Fault.t()]} | {:error, Error.t()}
+  def columns(client, most) do
+    with {:ok, rows} <- Client.read(client, for(sql <- [@event_columns, @block_columns], do: {sql, [int8: most]})),
+         do: {:ok, named(Enum.concat(rows), client)}
+  end
+
   @doc "What belongs to nothing, and what of the tables is not as they were made; of one flow, its rows alone."
   @spec faults(Client.t(), Store.flow() | nil, pos_integer) :: {:ok, [Fault.t()]} | {:error, Error.t()}
   def faults(client, nil, most) do
