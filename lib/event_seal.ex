@@ -328,6 +328,9 @@ defmodule EventSeal do
   the end of the whole the log and the checkpoints. A fault found so has a `side`: which of the two stores is wrong
   (`EventSeal.Fault`, "Two stores").
 
+  In a database (`EventSeal.Store.Postgres`) rows that belong to no flow, block or log are faults, too, and so is what was taken away
+  of what refuses change; each fault names the table and the row where it lies.
+
   Faults are in the verdict, not an error, and so is damage to the files. If there is any, the alarm `{EventSeal, name}` is set (`:alarm_handler`, where
   `sasl` runs); a verification of the whole store that finds none clears it.
   """

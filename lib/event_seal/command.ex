@@ -89,7 +89,7 @@ defmodule EventSeal.Command do
   end
 
   @doc """
-  `--dir DIR [--archive DIR] [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…]
+  `--dir DIR [--archive DIR] [--verification DIR|URL] [--head FILE] [--checkpoint FILE --key KEY…] [--since FILE --key KEY…]
   [--anchors PEM]` or `--file FILE… [--key KEY…]`, either with `--max-rate RATE`: see `EventSeal.Verifier`, `EventSeal.Apart`,
   `EventSeal.Heads`, `EventSeal.Checkpoint` and `EventSeal.Interchange`. A rate is a number of
   events a second, or of bytes with a unit: `20000`, `50MB` (B, kB, MB).
@@ -97,7 +97,7 @@ defmodule EventSeal.Command do
   @spec verify([String.t()]) :: status
   def verify(args) do
     usage =
-      "verify --dir DIR [--archive DIR] [--verification DIR] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] " <>
+      "verify --dir DIR [--archive DIR] [--verification DIR|URL] [--head FILE] [--checkpoint FILE | --since FILE, --key KEY…] " <>
         "[--anchors PEM], or verify --file FILE… [--key KEY…]; both [--max-rate 20000|50MB]"
 
     switches =
@@ -248,11 +248,11 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] [--verification DIR] [--out NEW]`: see `EventSeal.Doctor`."
+  @doc "`--dir DIR [--archive DIR] [--verification DIR|URL] [--out NEW]`: see `EventSeal.Doctor`."
   @spec doctor([String.t()]) :: status
   def doctor(args) do
     run(
-      "doctor --dir DIR [--archive DIR] [--verification DIR] [--out NEW]",
+      "doctor --dir DIR [--archive DIR] [--verification DIR|URL] [--out NEW]",
       args,
       [dir: :string, archive: :string, verification: :string, out: :string],
       fn
@@ -268,18 +268,22 @@ defmodule EventSeal.Command do
     )
   end
 
-  @doc "`--dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]`: see `EventSeal.Rebuild`."
+  @doc """
+  `--dir DIR [--archive DIR] --verification NEW|URL [--out DIR] [--checkpoint FILE --key KEY…]`: see `EventSeal.Rebuild`. What
+  its leaves say is kept in `NEW/rebuild`, or in the folder `--out`; where the new store is a database that is needed.
+  """
   @spec rebuild([String.t()]) :: status
   def rebuild(args) do
     run(
-      "rebuild --dir DIR [--archive DIR] --verification NEW [--checkpoint FILE --key KEY…]",
+      "rebuild --dir DIR [--archive DIR] --verification (NEW | postgres://… --out DIR) [--checkpoint FILE --key KEY…]",
       args,
-      [dir: :string, archive: :string, verification: :string, checkpoint: :string, key: :keep],
+      [dir: :string, archive: :string, verification: :string, out: :string, checkpoint: :string, key: :keep],
       fn
         %{dir: _, verification: new, key: keys} = opts, [] when is_map_key(opts, :checkpoint) == (keys != []) ->
           rebuild(
             Place.of(opts),
-            new,
+            Place.at(new),
+            opts[:out],
             for({name, value} when value != [] <- opts, name in [:checkpoint, :key], do: {name, value})
           )
 
@@ -309,18 +313,33 @@ defmodule EventSeal.Command do
     end)
   end
 
-  @doc "`--store URL [--print]`: makes a store's tables in PostgreSQL, or prints how; see `EventSeal.Store.Postgres`."
+  @doc """
+  `--store URL [--print | --check]`: makes a store's tables in PostgreSQL, or prints how, or says whether they are as they were
+  made; see `EventSeal.Store.Postgres`.
+  """
   @spec setup([String.t()]) :: status
   def setup(args) do
-    run("setup --store postgres://… [--print]", args, [dir: :string, print: :boolean], fn
-      %{dir: _, password: _} = opts, [] -> setup(Place.of(opts), opts[:print] || false)
+    run("setup --store postgres://… [--print | --check]", args, [dir: :string, print: :boolean, check: :boolean], fn
+      %{print: true, check: true}, _files -> :usage
+      %{dir: _, password: _} = opts, [] -> setup(Place.of(opts), opts)
       _opts, _files -> :usage
     end)
   end
 
-  defp setup(place, print) do
+  defp setup(place, asked) do
     with {:ok, {_postgres, opts}} <- Place.adapter(place) do
-      if print, do: Report.sql(Store.Postgres.sql(opts)), else: set_up(opts)
+      cond do
+        asked[:print] -> Report.sql(Store.Postgres.sql(opts))
+        asked[:check] -> check(opts)
+        true -> set_up(opts)
+      end
+    end
+  end
+
+  defp check(opts) do
+    with {:ok, faults} <- Store.Postgres.check(opts) do
+      Report.check(faults, opts[:url])
+      if faults == [], do: 0, else: 1
     end
   end
 
@@ -541,27 +560,40 @@ defmodule EventSeal.Command do
     if Doctor.healthy?(found), do: 0, else: 1
   end
 
-  defp rebuild(disk, new, known) do
-    with :ok <- there(disk[:dir]), :ok <- new(new, disk[:dir], :verification) do
+  defp rebuild(disk, new, out, known) do
+    with :ok <- there(disk), {:ok, out} <- record(new, out, disk[:dir]) do
       with_store(disk, :write, fn store ->
-        with_store([dir: new], :write, __MODULE__.Apart, fn apart ->
+        with_store(new, :write, __MODULE__.Apart, fn apart ->
           with {:ok, report} <- Rebuild.run(store, apart, [progress: Report.progress()] ++ known),
-               do: rebuilt(report, disk[:dir], new)
+               do: rebuilt(report, disk[:dir], new[:dir], Path.join(out, "report.txt"))
         end)
       end)
     end
   end
 
   # Opening to write would make one.
-  defp there(dir), do: if(File.dir?(dir), do: :ok, else: {:error, Error.new(:not_found, detail: "#{dir}: no store")})
+  defp there(place) do
+    if Place.database?(place) or File.dir?(place[:dir]),
+      do: :ok,
+      else: {:error, Error.new(:not_found, detail: "#{place[:dir]}: no store")}
+  end
 
-  defp rebuilt(report, dir, new) do
+  # Where the record of a rebuilding is kept.
+  defp record(new, out, dir) do
+    cond do
+      Place.database?(new) and out == nil -> :usage
+      Place.database?(new) -> with(:ok <- new(out, dir), do: {:ok, out})
+      true -> with(:ok <- new(new[:dir], dir, :verification), do: {:ok, out || Path.join(new[:dir], "rebuild")})
+    end
+  end
+
+  defp rebuilt(report, dir, new, record) do
     lines = for decision <- report.decisions, do: [Decision.to_line(decision), ?\n]
 
     if Verdict.ok?(report.verdict),
-      do: Doctor.Apart.put(Path.join(new, "rebuild"), "report.txt", ["event-seal-rebuild/1\n" | lines])
+      do: Doctor.Apart.put(Path.dirname(record), Path.basename(record), ["event-seal-rebuild/1\n" | lines])
 
-    Report.rebuild(report, dir, new)
+    Report.rebuild(report, dir, new, record)
     if Verdict.ok?(report.verdict), do: 0, else: 1
   end
 
@@ -596,7 +628,7 @@ defmodule EventSeal.Command do
   # A reader takes no lock: the host that holds the store goes on.
   defp with_reader(disk, fun), do: with_store(disk, :read, fun)
 
-  defp with_apart(dir, fun), do: with_store([dir: dir], :read, __MODULE__.Apart, fun)
+  defp with_apart(named, fun), do: with_store(Place.at(named), :read, __MODULE__.Apart, fun)
 
   defp with_store(disk, mode, fun),
     do: with_store(disk, mode, if(mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader), fun)

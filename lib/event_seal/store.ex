@@ -1,6 +1,7 @@
 defmodule EventSeal.Store do
   @moduledoc """
-  What keeps the flows: a behaviour of eight callbacks, and the dispatcher through which all of them are called.
+  What keeps the flows: a behaviour of eight callbacks, and the dispatcher through which all of them are called. An adapter whose
+  places have names, as a database's rows have, may say them: `survey/3` and `rows/2` are optional.
 
   An adapter never interprets a frame, a `meta`, a `data` or a block: they are bytes that it gives back as they came. A block is
   a packed container (FORMAT.md), so it may keep a block's sections apart.
@@ -37,7 +38,7 @@ defmodule EventSeal.Store do
   is unknown, and the caller has to start anew from what is stored.
   """
 
-  alias EventSeal.{Error, Telemetry}
+  alias EventSeal.{Error, Fault, Telemetry}
   alias EventSeal.Store.{Head, Piece}
 
   @enforce_keys [:module, :name]
@@ -88,7 +89,9 @@ defmodule EventSeal.Store do
   @callback lease(name, shards) :: {:ok, epoch :: pos_integer} | {:error, Error.t()}
   @doc "Whether several trees may write at once; one that does not say so has one."
   @callback shared?() :: boolean
-  @optional_callbacks shared?: 0
+  @callback survey(name, flow | nil, most :: pos_integer) :: {:ok, [Fault.t()]} | {:error, Error.t()}
+  @callback rows(name, [Fault.t()]) :: {:ok, [String.t() | nil]} | {:error, Error.t()}
+  @optional_callbacks shared?: 0, survey: 3, rows: 2
 
   @doc "The handle of the store that runs under `name`; `name` is the atom that its `child_spec/1` was given."
   @spec handle(module, name) :: t
@@ -166,9 +169,26 @@ defmodule EventSeal.Store do
   def shared?(%__MODULE__{module: module}),
     do: Code.ensure_loaded?(module) and function_exported?(module, :shared?, 0) and module.shared?()
 
+  @doc """
+  What is kept and belongs to nothing, so that whoever follows flows, blocks and log never meets it, and what of the store
+  itself is not as it was made; with a flow, of that one alone. Up to `most` of each sort.
+  """
+  @spec survey(t, flow | nil, pos_integer) :: {:ok, [Fault.t()]} | {:error, Error.t()}
+  def survey(store, flow, most),
+    do: optional(store, :survey, 3, {:ok, []}, fn -> store.module.survey(store.name, flow, most) end)
+
+  @doc "The place of each fault by its name, or nil."
+  @spec rows(t, [Fault.t()]) :: {:ok, [String.t() | nil]} | {:error, Error.t()}
+  def rows(store, faults),
+    do: optional(store, :rows, 2, {:ok, Enum.map(faults, & &1.row)}, fn -> store.module.rows(store.name, faults) end)
+
   @doc "The bytes of a piece; `:corrupt` if they are not what was written, `:storage` if they cannot be read."
   @spec read(Piece.t()) :: {:ok, binary} | {:error, Error.t()}
   def read(%Piece{} = piece), do: Piece.read(piece)
+
+  defp optional(store, callback, arity, without, fun) do
+    if function_exported?(store.module, callback, arity), do: span(store, callback, fun), else: without
+  end
 
   defp span(store, callback, fun) do
     Telemetry.span([:event_seal, :store, callback], %{store: store.name, module: store.module}, fun)

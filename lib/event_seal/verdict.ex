@@ -130,8 +130,14 @@ defmodule EventSeal.Fault do
   | `:close` | events after the closing, or a closing that is none |
   | `:missing` | blocks or events that should be there are not |
   | `:log` | the store-wide log, against what is stored: a block or an end of a flow that is not there, or not what the log says, a block of which it says nothing, leaves that disagree; `recorded` is what the log says |
-  | `:checkpoint` | a stored checkpoint, of two stores that have it |
+  | `:checkpoint` | a stored checkpoint that cannot be read; or, of two stores that have it, that is another |
+  | `:row` | a row of a database that belongs to no flow, block or log, or that no writer leaves behind |
+  | `:tables` | a database's tables are not as they were made: what refuses change, who may do what, a key, a column |
   | `:rolled_back` | a head or a checkpoint that is known from elsewhere: `recorded` is what is stored, `recomputed` what is known |
+
+  `row` says where it lies, in a store that knows (`EventSeal.Store.Postgres`): `event_seal.event (flow 7, n 3)`, by the table's
+  key, in which a flow has a number; `not there` behind it says that there is no such row. A fault of the tables has the flow
+  `tables`, a row of a flow that is not there has the number in the place of the flow's id: `flow 7`.
 
   A flow that is not there bears `genesis` and its genesis digest in the place of its id. A fault of the log as a whole has the
   flow `log`: its position is a leaf's index or, against a checkpoint, that checkpoint's size.
@@ -153,7 +159,7 @@ defmodule EventSeal.Fault do
   tree); of how many there are, `:missing`, the numbers. A verification store that cannot be read has the flow
   `verification store`.
   """
-  defstruct [:flow, :position, :block, :class, :recorded, :recomputed, :side]
+  defstruct [:flow, :position, :block, :class, :recorded, :recomputed, :side, :row]
 
   @type class ::
           :read
@@ -180,6 +186,8 @@ defmodule EventSeal.Fault do
           | :log
           | :checkpoint
           | :rolled_back
+          | :row
+          | :tables
 
   @type datum :: <<_::256>> | integer | nil
   @type t :: %__MODULE__{
@@ -189,7 +197,8 @@ defmodule EventSeal.Fault do
           class: class,
           recorded: datum,
           recomputed: datum,
-          side: EventSeal.Kept.side() | nil
+          side: EventSeal.Kept.side() | nil,
+          row: String.t() | nil
         }
 
   @doc """
@@ -200,6 +209,8 @@ defmodule EventSeal.Fault do
       "patient/1 position 7 block 0 when_range: recorded 3, recomputed 5"
       iex> EventSeal.Fault.to_line(%{fault | side: :events})
       "patient/1 position 7 block 0 when_range: events' store 3, verification store 5; the events' store is wrong"
+      iex> EventSeal.Fault.to_line(%{fault | row: "event_seal.block (flow 1, height 0)"})
+      "patient/1 position 7 block 0 when_range: recorded 3, recomputed 5; event_seal.block (flow 1, height 0)"
   """
   @spec to_line(t) :: String.t()
   def to_line(%__MODULE__{} = fault) do
@@ -208,11 +219,13 @@ defmodule EventSeal.Fault do
     [recorded, recomputed] = names(fault)
 
     "#{fault.flow} position #{fault.position}#{block} #{fault.class}: " <>
-      "#{recorded} #{datum(fault.recorded)}, #{recomputed} #{datum(fault.recomputed)}#{wrong(fault)}"
+      "#{recorded} #{datum(fault.recorded)}, #{recomputed} #{datum(fault.recomputed)}" <>
+      Enum.map_join(notes(fault), &"; #{&1}")
   end
 
-  defp wrong(%{side: nil}), do: ""
-  defp wrong(%{side: side}), do: "; " <> side(side)
+  @doc "What is to be said of it besides: the side that is wrong, and the row."
+  @spec notes(t) :: [String.t()]
+  def notes(fault), do: Enum.reject([fault.side && side(fault.side), fault.row], &is_nil/1)
 
   @doc "What `recorded` and `recomputed` are, in words."
   @spec names(t) :: [String.t()]

@@ -7,7 +7,7 @@ defmodule EventSeal.Verifier do
   """
 
   alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Record, Store, Verdict, Verification}
-  alias EventSeal.Verifier.{Apart, Ledger}
+  alias EventSeal.Verifier.{Apart, Ledger, Rows}
 
   # As much as one native call is given: large enough to be cheap, small enough to keep memory in bounds. What lies in a
   # file is read by the call itself, a little at a time, so it weighs less than what lies in memory.
@@ -54,10 +54,11 @@ defmodule EventSeal.Verifier do
          {:ok, run} <- ledger(run, known),
          {:ok, run} <- flows(run),
          {:ok, run} <- finish(run),
+         {:ok, run} <- surveyed(run),
          {:ok, run} <- rest(run),
          {:ok, run} <- compared(run),
          {:ok, run} <- rolled_back(run, heads),
-         do: {:ok, in_order(run.verdict)}
+         do: {:ok, in_order(Rows.named(run.verdict, run.store, run.opts[:apart]))}
   rescue
     error in Error -> {:error, error}
   after
@@ -116,6 +117,15 @@ defmodule EventSeal.Verifier do
     else
       with {:ok, ledger, faults} <- Ledger.open(run.store, known, run.opts[:anchors]),
            do: {:ok, found(%{run | ledger: ledger}, faults)}
+    end
+  end
+
+  # What no flow leads to: of a store that is verified in parts, in the first of them.
+  defp surveyed(%{opts: opts} = run) do
+    if opts[:after] != nil or opts[:range] != nil do
+      {:ok, run}
+    else
+      with {:ok, faults} <- Store.survey(run.store, opts[:flow], opts[:max_faults]), do: {:ok, found(run, faults)}
     end
   end
 

@@ -1,7 +1,8 @@
 -- EventSeal in PostgreSQL, version 1. FORMAT.md says what the bytes mean, ARCHITECTURE.md how the tables are used.
 --
 -- mix event_seal.setup runs this in one transaction, as the role that shall own the tables; with another schema than
--- event_seal the name is replaced. What a host may do is granted to three roles, which are to be granted to its logins:
+-- event_seal the name is replaced, in those of the roles, too. What a host may do is granted to three roles, which are to be
+-- granted to its logins:
 --
 --   event_seal_writer   inserts and reads, and nothing else
 --   event_seal_reader   reads, for verification and for analysts
@@ -128,7 +129,7 @@ CREATE INDEX event_euid ON event (flow, euid) WITH (deduplicate_items = off);
 
 -- Sealed blocks, without a second copy of their events: front is the packed block up to its seams (preamble, genesis
 -- record, header, seams), and the rest is generated from it. Who inserts a flow's next height has sealed that block:
--- there cannot be two.
+-- there cannot be two. A verification store has kept parts (FORMAT.md) instead, whose fronts are alike.
 CREATE TABLE block (
   flow bigint NOT NULL,
   front bytea NOT NULL,
@@ -136,6 +137,7 @@ CREATE TABLE block (
   through bigint NOT NULL,  -- entries of the journal with a seq up to this are in blocks
   next_seq bigint NOT NULL, -- the lowest seq that was never used
   when_top bigint,          -- the greatest happened_at up to this block
+  digests bytea,            -- in a verification store: event hashes and ids, in the place of events
   height bigint NOT NULL GENERATED ALWAYS AS (i64(front, length(front) - 440)) STORED,
   first bigint NOT NULL GENERATED ALWAYS AS (i64(front, length(front) - 432)) STORED,
   count integer NOT NULL GENERATED ALWAYS AS (i32(front, length(front) - 444)) STORED,

@@ -10,6 +10,7 @@ defmodule EventSeal.PostgresServer do
   defstruct [:dir, :port, :password, :process, :settings]
 
   @owner "owner"
+  @tables "SELECT relname::text FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relkind = 'r'"
   # The server is killed, not the machine: what it gave to the system is there, synced or not.
   @settings ["fsync=off", "max_connections=60", "log_min_messages=fatal", "logging_collector=off"]
 
@@ -123,16 +124,20 @@ defmodule EventSeal.PostgresServer do
     name
   end
 
-  @doc "A new store's tables in a schema of their own; options of a store that writes there with a writer's rights alone."
+  @doc """
+  A new store's tables in a schema of their own; options of a store that writes there with a writer's rights alone. `:database`
+  names another database, which must be there.
+  """
   def store!(server, opts \\ []) do
     schema = "ward_#{System.unique_integer([:positive])}"
+    where = Keyword.take(opts, [:database])
 
     # What belongs to the whole cluster is changed by one at a time.
     :global.trans({{__MODULE__, server.port}, self()}, fn ->
-      as_owner!(server, fn owner ->
+      as_owner!(server, where, fn owner ->
         {:ok, [1 | _]} = Migration.run(owner, schema)
         login = "writer_#{schema}"
-        :ok = Postgres.script(owner, "CREATE ROLE #{login} LOGIN PASSWORD 'writes' IN ROLE event_seal_writer")
+        :ok = Postgres.script(owner, "CREATE ROLE #{login} LOGIN PASSWORD 'writes' IN ROLE #{schema}_writer")
       end)
     end)
 
@@ -154,16 +159,39 @@ defmodule EventSeal.PostgresServer do
     end)
   end
 
-  @doc "What a function does with a client that may do everything."
-  def as_owner!(server, fun) do
+  @doc "What a function does with a client that may do everything; `:database` and other options of a client."
+  def as_owner!(server, opts \\ [], fun) do
     name = :"owner_#{System.unique_integer([:positive])}"
 
     {:ok, supervisor} =
-      Supervisor.start_link([{Postgres, {name, options(server) ++ [pool: 1]}}], strategy: :one_for_one)
+      Supervisor.start_link([{Postgres, {name, options(server, [sslmode: "disable"], [pool: 1] ++ opts)}}],
+        strategy: :one_for_one
+      )
 
     result = fun.(name)
     Supervisor.stop(supervisor)
     result
+  end
+
+  @doc "The schema that a store's options name."
+  def schema(opts), do: URI.decode_query(URI.parse(opts[:url]).query)["schema"]
+
+  @doc """
+  What a superuser does behind a store of these options, one statement after the other: what refuses change is off meanwhile,
+  and on again. Each must change something.
+  """
+  def tamper!(server, opts, statements) do
+    %{path: "/" <> database} = URI.parse(opts[:url])
+
+    as_owner!(server, [database: database, parameters: [search_path: schema(opts)]], fn owner ->
+      {:ok, [%{rows: tables}]} = Postgres.run(owner, [{@tables, [text: schema(opts)]}])
+      switch = fn what -> for [table] <- tables, do: {"ALTER TABLE #{table} #{what} TRIGGER refuse", []} end
+      statements = for sql <- List.wrap(statements), do: {sql, []}
+      {:ok, results} = Postgres.run(owner, switch.("DISABLE") ++ statements ++ switch.("ENABLE ALWAYS"))
+      changed = results |> Enum.drop(length(tables)) |> Enum.take(length(statements))
+      for {%{count: 0}, {sql, _}} <- Enum.zip(changed, statements), do: raise("nothing was changed by #{sql}")
+      :ok
+    end)
   end
 
   @doc "Runs one of PostgreSQL's own programs as the owner."

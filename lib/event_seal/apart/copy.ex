@@ -4,6 +4,7 @@ defmodule EventSeal.Apart.Copy do
   # so that whatever is there has all that it rests on. A block that does not follow from what was kept is not taken.
 
   alias EventSeal.{Checkpoint, Error, Kept, Native, Reader, Store}
+  alias EventSeal.Store.Piece
 
   @commit_bytes 8_388_608
   @page 4_096
@@ -80,8 +81,7 @@ defmodule EventSeal.Apart.Copy do
       else: {:error, Error.new(:corrupt, detail: "a block does not hold, or does not follow from what was kept")}
   end
 
-  defp cut(%{at: :lost}), do: {:error, Error.new(:corrupt, detail: "a block is lost")}
-  defp cut(%{at: place}), do: Kept.cut(place)
+  defp cut(piece), do: with({:ok, place} <- Piece.place(piece), do: Kept.cut(place))
 
   # Of an event nothing is kept but its hash and id: half of the hash is what a store finds it by.
   defp info(kept, when_max) do

@@ -39,10 +39,14 @@ defmodule EventSeal.Command.Place do
   @spec of(map) :: keyword
   def of(opts), do: for({key, value} <- opts, key in [:dir, :archive, :password], value != nil, do: {key, value})
 
+  @doc "Whether a place is a database."
+  @spec database?(keyword) :: boolean
+  def database?(place), do: Postgres.Settings.url?(place[:dir])
+
   @doc "Its adapter, with the options to open it with; a folder's mode has no meaning for a database."
   @spec adapter(keyword, keyword) :: {:ok, {module, keyword}} | {:error, Error.t()}
   def adapter(place, opts \\ []) do
-    if Postgres.Settings.url?(place[:dir]),
+    if database?(place),
       do: database(place, opts[:mode]),
       else: {:ok, {Store.Disk, place ++ opts}}
   end

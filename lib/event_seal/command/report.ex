@@ -43,8 +43,8 @@ defmodule EventSeal.Command.Report do
     puts("Brought #{count(report.flows, "flow")} of #{count(report.events, "event")} back to #{dir}#{there}; #{log}.")
   end
 
-  @spec rebuild(Rebuild.t(), Path.t(), Path.t()) :: :ok
-  def rebuild(%Rebuild{} = report, dir, new) do
+  @spec rebuild(Rebuild.t(), String.t(), String.t(), Path.t()) :: :ok
+  def rebuild(%Rebuild{} = report, dir, new, record) do
     verdict(report.verdict, dir)
 
     if Verdict.ok?(report.verdict) do
@@ -54,7 +54,7 @@ defmodule EventSeal.Command.Report do
         "Made #{new} its verification store: #{count(report.blocks, "block")} of #{count(report.flows, "flow")}, #{log}."
       )
 
-      puts("That is on record in the log; what its leaves say is kept in #{new}/rebuild/report.txt.")
+      puts("That is on record in the log; what its leaves say is kept in #{record}.")
     else
       puts("Nothing was copied: a verification store vouches for what was right when it was made.")
     end
@@ -72,6 +72,14 @@ defmodule EventSeal.Command.Report do
   @spec setup([pos_integer], String.t()) :: :ok
   def setup([], url), do: puts("The tables in #{url} are of this version already.")
   def setup(versions, url), do: puts("Brought the tables in #{url} to version #{List.last(versions)}.")
+
+  @spec check([Fault.t()], String.t()) :: :ok
+  def check([], url), do: puts("The tables in #{url} are as they were made, and their columns are what the bytes say.")
+
+  def check(faults, url) do
+    puts("#{count(length(faults), "FAULT")} in the tables in #{url}:")
+    Enum.each(faults, &fault/1)
+  end
 
   @spec migrate(Migrate.t(), String.t()) :: :ok
   def migrate(%Migrate{} = report, to) do
@@ -238,7 +246,7 @@ defmodule EventSeal.Command.Report do
     for {name, datum} <- Enum.zip(names, [fault.recorded, fault.recomputed]),
         do: puts("    #{String.pad_trailing(name, width)}  #{datum(datum)}")
 
-    if fault.side, do: puts("    #{Fault.side(fault.side)}")
+    for note <- Fault.notes(fault), do: puts("    #{note}")
   end
 
   defp datum(nil), do: "nothing"

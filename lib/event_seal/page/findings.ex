@@ -75,6 +75,7 @@ defmodule EventSeal.Page.Findings do
     el(:div, [class: "fault"], [
       el(:p, [el(:strong, ["✕ Fault: ", title]), place && [" · ", place]]),
       el(:p, [explanation, " ", el(:code, Atom.to_string(fault.class))]),
+      fault.row && el(:p, ["It lies in ", el(:code, theirs(fault.row)), "."]),
       el(:dl, [class: "digests"], [
         el(:dt, recorded),
         el(:dd, Words.datum(fault.recorded)),

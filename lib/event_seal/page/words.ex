@@ -31,7 +31,12 @@ defmodule EventSeal.Page.Words do
     seam: {"Does not fit its neighbour", "What a block says of the events next to it is not what stands there."},
     close: {"Closing is wrong", "Events stand behind the closing of the flow, or its closing is none."},
     missing: {"Missing", "Events or blocks that should be there are not."},
-    checkpoint: {"Checkpoint differs", "A signed state of the log is not the same in the two stores that keep it."},
+    checkpoint:
+      {"Checkpoint changed",
+       "A signed state of the log cannot be read, or is not the same in the two stores that keep it."},
+    row:
+      {"Row out of place", "A row of the database belongs to no flow, block or log, or is none that a writer leaves."},
+    tables: {"Tables changed", "What keeps the database's tables from being changed is not as it was set up."},
     rolled_back: {"Rolled back", "The flow is not, or no longer, what was known of it from elsewhere."}
   }
 

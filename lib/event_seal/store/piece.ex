@@ -48,6 +48,12 @@ defmodule EventSeal.Store.Piece do
 
   def found(%__MODULE__{} = piece), do: read(piece)
 
+  @doc "Where it lies in memory or in a file; one that a function reads is read."
+  @spec place(t) :: {:ok, EventSeal.Kept.place()} | {:error, Error.t()}
+  def place(%__MODULE__{at: {:read, _length, fun}}), do: with({:ok, block} <- fun.(), do: {:ok, {:binary, block}})
+  def place(%__MODULE__{at: :lost} = piece), do: read(piece)
+  def place(%__MODULE__{at: at}), do: {:ok, at}
+
   defp pread(path, offset, length) do
     with {:ok, %{type: :regular}} <- File.lstat(path),
          {:ok, fd} <- :file.open(path, [:raw, :binary, :read]) do

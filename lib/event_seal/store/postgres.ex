@@ -6,7 +6,8 @@ defmodule EventSeal.Store.Postgres do
       {EventSeal, name: Clinic, store: {EventSeal.Store.Postgres, url: "postgres://writer@db.example/clinic"}}
 
   `mix event_seal.setup --store URL` makes the tables, or prints how (`priv/postgres`); a login that is granted
-  `event_seal_writer` can then append, and change nothing; `event_seal_reader` is for verification and for analysts.
+  `event_seal_writer` can then append, and change nothing; `event_seal_reader` is for verification and for analysts. In another
+  schema the roles bear its name: `ward_writer`, so who may write in one can do nothing in the other.
 
   ## Options
 
@@ -45,23 +46,44 @@ defmodule EventSeal.Store.Postgres do
   ## When a connection breaks
 
   When the connection breaks in the midst of a commit, the next one finds out whether it was done; callers wait for that.
+
+  ## A verification store
+
+  What verifies the events may be kept a second time (`EventSeal.Apart`) in another schema, database or server, by a login of
+  its own, beside events in PostgreSQL or in a folder. Best is another server, under another administrator; least another schema:
+
+      mix event_seal.setup --store postgres://dba@db.example/clinic
+      mix event_seal.setup --store 'postgres://dba@kept.example/kept?schema=kept'
+
+      GRANT event_seal_writer TO clinic;    -- on db.example
+      GRANT kept_writer TO keeper;          -- on kept.example
+
+      {EventSeal,
+       name: Clinic,
+       store: {EventSeal.Store.Postgres, url: "postgres://clinic@db.example/clinic"},
+       verification:
+         {EventSeal.Store.Postgres, url: "postgres://keeper@kept.example/kept?schema=kept", password: &Vault.keeper/0}}
+
+  Roles belong to a whole server, so in one server give it another schema name, in another database too: `clinic` is no
+  `kept_writer`, and neither writes nor reads there. `mix event_seal.verify --store URL --verification URL` compares the two.
   """
 
   @behaviour EventSeal.Store
 
   alias EventSeal.{Error, Postgres}
   alias EventSeal.Postgres.Settings
-  alias EventSeal.Store.Postgres.{Client, Committer, Migration, Parts, Reader, Sweeper}
+  alias EventSeal.Store.Postgres.{Client, Committer, Locate, Migration, Parts, Reader, Survey, Sweeper}
 
   @defaults [client: Postgres, pool: 8, timeout: 60_000, statement_timeout: 60_000, lock_timeout: 10_000, sweep: 10_000]
   @own [:client, :statement_timeout, :lock_timeout, :sweep, :schema]
   @pause 200
   @tries 100
+  @most 1_000
 
   @impl true
   def child_spec({name, opts}) do
     opts = validate(opts)
-    client = %Client{module: opts[:client], name: Module.concat(name, "Client")}
+    client = %Client{module: opts[:client], name: Module.concat(name, "Client"), schema: opts[:schema]}
     # Raises for what is wrong before anything runs.
     spec = client.module.child_spec({client.name, Keyword.drop(opts, @own)})
     %{id: name, start: {__MODULE__, :start_link, [name, client, spec, opts[:schema], opts[:sweep]]}, type: :supervisor}
@@ -97,8 +119,8 @@ defmodule EventSeal.Store.Postgres do
   defp pack({:block, flow, info, block}, {ops, size}) when is_binary(flow) do
     block = IO.iodata_to_binary(block)
 
-    with {:ok, front, sections, spans} <- Parts.split(block), true <- fits?(info, front, sections, spans) do
-      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, sections, spans}} | ops], size + byte_size(block)}}
+    with {:ok, front, content} <- Parts.split(block), true <- fits?(info, front, content) do
+      {:ok, {[{:block, flow, Map.delete(info, :euids), {front, content}} | ops], size + byte_size(block)}}
     else
       _other -> invalid()
     end
@@ -106,14 +128,18 @@ defmodule EventSeal.Store.Postgres do
 
   defp pack(op, {ops, size}), do: if(op?(op), do: {:ok, {[op | ops], size + size(op)}}, else: invalid())
 
-  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, sections, spans) do
+  defp fits?(%{height: height, first: first, count: count, closes: closes, euids: euids}, front, content) do
     <<_::binary-2, flags, _, own_count::32, own_height::64, own_first::64, _::binary>> =
       binary_part(front, byte_size(front) - 448, 448)
 
-    [_units, frames | _] = sections
-    own_euids = for {at, _size, _, _, _} <- spans, into: "", do: binary_part(frames, at, 16)
-    {own_height, own_first, own_count, flags == 1, own_euids} == {height, first, count, closes, euids}
+    {own_height, own_first, own_count, flags == 1} == {height, first, count, closes} and euids?(content, euids)
   end
+
+  # A kept part names no event.
+  defp euids?(digests, _euids) when is_binary(digests), do: true
+
+  defp euids?({[_units, frames | _], spans}, euids),
+    do: euids == for({at, _size, _, _, _} <- spans, into: "", do: binary_part(frames, at, 16))
 
   defp op?({:expect, flow, {:turn, turn}}), do: is_binary(flow) and is_integer(turn)
   defp op?({:expect, flow, height}), do: is_binary(flow) and (height == :none or is_integer(height))
@@ -167,6 +193,12 @@ defmodule EventSeal.Store.Postgres do
   @impl true
   def lease(name, shards), do: GenServer.call(name, {:lease, Enum.to_list(shards)}, :infinity)
 
+  @impl true
+  def survey(name, flow, most), do: Survey.faults(client(name), flow, most)
+
+  @impl true
+  def rows(name, faults), do: Locate.rows(client(name), faults)
+
   @doc """
   Empties the journal now of what stands in blocks, was replaced or retracted; how many rows are gone. What was retracted is
   off the disk when the database has run `VACUUM` on the table `journal` after that.
@@ -180,18 +212,43 @@ defmodule EventSeal.Store.Postgres do
   @spec sql(keyword) :: [{pos_integer, String.t()}]
   def sql(opts), do: Migration.sql(validate(opts)[:schema])
 
+  @doc """
+  Whether the tables are as they were made, as a verification does, and whether what is generated from a row's bytes is what they
+  say: every row is read for that. The faults, at most 1000 of a sort. Options as the store's.
+  """
+  @spec check(keyword) :: {:ok, [EventSeal.Fault.t()]} | {:error, Error.t()}
+  def check(opts) do
+    opts = validate(opts)
+
+    alone(Keyword.drop(opts, @own), fn name ->
+      client = %Client{module: Postgres, name: name, schema: opts[:schema]}
+
+      with {:ok, faults} <- Survey.faults(client, nil, @most),
+           {:ok, columns} <- Survey.columns(client, @most),
+           do: {:ok, faults ++ columns}
+    end)
+  end
+
   @doc "Makes the tables, or brings them to this version; the versions that were applied. Options as the store's."
   @spec setup(keyword) :: {:ok, [pos_integer]} | {:error, Error.t()}
   def setup(opts) do
     opts = validate(opts)
-    name = Module.concat(__MODULE__, "Setup#{System.unique_integer([:positive])}")
+
     # The schema may not be there yet.
-    spec = Postgres.child_spec({name, opts |> Keyword.drop([:parameters | @own]) |> Keyword.put(:pool, 1)})
+    alone(Keyword.drop(opts, [:parameters | @own]), fn name ->
+      with {:error, error} <- Migration.run(name, opts[:schema]), do: {:error, Client.storage(error)}
+    end)
+  end
+
+  # With one connection that nobody else has.
+  defp alone(opts, fun) do
+    name = Module.concat(__MODULE__, "Setup#{System.unique_integer([:positive])}")
+    spec = Postgres.child_spec({name, Keyword.put(opts, :pool, 1)})
 
     with {:ok, supervisor} <- Supervisor.start_link([spec], strategy: :one_for_one) do
-      result = Migration.run(name, opts[:schema])
+      result = fun.(name)
       Supervisor.stop(supervisor)
-      with {:error, error} <- result, do: {:error, Client.storage(error)}
+      result
     end
   end
 

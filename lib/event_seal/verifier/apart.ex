@@ -73,7 +73,8 @@ defmodule EventSeal.Verifier.Apart do
     for {height, true} <- Enum.zip(both, same), into: MapSet.new(), do: height
   end
 
-  defp there?(piece), do: piece != nil and piece.at != :lost
+  # What is read by a function is compared one by one, so that it does not all lie in memory.
+  defp there?(piece), do: piece != nil and (match?({:binary, _}, piece.at) or match?({:file, _, _, _}, piece.at))
 
   defp part_of(%Piece{} = piece), do: with({:ok, part} <- read(piece), do: part, else: (_ -> nil))
   defp part_of(part), do: part
@@ -115,19 +116,21 @@ defmodule EventSeal.Verifier.Apart do
   end
 
   # As they are found: damage and forgery are named alike.
-  defp part(%{at: :lost}), do: {:error, :read}
-
-  defp part(%{at: place}) do
-    case Kept.cut(place) do
+  defp part(piece) do
+    case with({:ok, place} <- Piece.place(piece), do: Kept.cut(place)) do
       {:ok, part} -> {:ok, part}
       {:error, %Error{reason: :malformed}} -> {:error, :format}
-      {:error, _unreadable} -> {:error, :read}
+      {:error, error} -> with(:error <- unread(piece, error), do: {:error, :read})
     end
   end
 
   defp read(piece) do
-    with {:error, _damaged} <- Store.read(piece), {:error, _gone} <- Piece.found(piece), do: :error
+    with {:error, _damaged} <- Store.read(piece), {:error, error} <- Piece.found(piece), do: unread(piece, error)
   end
+
+  # Of a server that does not answer nothing is lost.
+  defp unread(%{at: {:read, _length, _fun}}, %Error{reason: :storage} = error), do: raise(error)
+  defp unread(_piece, _error), do: :error
 
   defp hash(<<_::binary-32, hash::binary-32, _::binary>>), do: hash
   defp hash(_short), do: nil
@@ -191,6 +194,8 @@ defmodule EventSeal.Verifier.Apart do
   @spec log(t) :: t
   def log(state) do
     state = if Store.recover(state.apart, []).damage == [], do: state, else: add(state, of_store())
+    rows = for fault <- ok!(Store.survey(state.apart, nil, state.max_faults)), do: %{fault | side: :verification}
+    state = Enum.reduce(rows, state, &add(&2, &1))
     {logs, faults, behind} = Logs.compare(state.logs)
     state = put_in(state.verdict.behind, state.verdict.behind + behind)
     Enum.reduce(faults, %{state | logs: logs}, &add(&2, &1))

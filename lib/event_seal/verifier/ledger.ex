@@ -38,8 +38,8 @@ defmodule EventSeal.Verifier.Ledger do
   end
 
   defp open(store, known, stamped, stamp) do
-    {last, faults} = last(store)
-    checkpoints = Enum.reject([last, known && elem(known, 1), stamped], &is_nil/1)
+    {last, stored, faults} = stored(store)
+    checkpoints = Enum.reject([known && elem(known, 1), stamped | stored], &is_nil/1)
     points = for(%{size: size} <- checkpoints, do: size) |> Enum.uniq() |> Enum.sort()
     held = Native.ledger()
 
@@ -69,10 +69,28 @@ defmodule EventSeal.Verifier.Ledger do
     end
   end
 
-  defp last(store) do
-    case Checkpoint.last(store) do
-      {:ok, last} -> {last, []}
-      {:error, %Error{}} -> {nil, [fault(@log, 0, :log)]}
+  # Those that the store has: the last, nil if that one cannot be read, all that can be, and a fault for each other.
+  defp stored(store) do
+    read = for {item, index} <- Enum.with_index(items(store)), do: {index, item && Checkpoint.unpack(item)}
+    {good, bad} = Enum.split_with(read, fn {_index, read} -> match?({:ok, _}, read) end)
+    last = with {_index, {:ok, last}} <- List.last(read), do: last, else: (_none -> nil)
+
+    {last, for({_index, {:ok, checkpoint}} <- good, do: checkpoint),
+     for({at, _} <- bad, do: fault(@log, at, :checkpoint))}
+  end
+
+  defp items(store) do
+    %{checkpoints: count} = ok!(Store.log(store, :size))
+    for from <- 0..(count - 1)//@page, item <- items(store, from, min(@page, count - from)), do: item
+  end
+
+  # One that cannot be read is nil, and hides no other.
+  defp items(store, from, count) do
+    case Store.log(store, {:checkpoints, from, count}) do
+      {:ok, items} when length(items) == count -> items
+      {:error, %Error{reason: :storage} = error} -> raise error
+      _unreadable when count > 1 -> Enum.flat_map(from..(from + count - 1), &items(store, &1, 1))
+      _unreadable -> [nil]
     end
   end
 

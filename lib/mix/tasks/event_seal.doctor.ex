@@ -3,8 +3,8 @@ defmodule Mix.Tasks.EventSeal.Doctor do
   @moduledoc """
   Says what is wrong with a store on disk, and saves what can be saved into a new folder. The store itself is not touched.
 
-      mix event_seal.doctor --dir DIR [--verification DIR]
-      mix event_seal.doctor --dir DIR [--verification DIR] --out NEW
+      mix event_seal.doctor --dir DIR [--verification DIR|URL]
+      mix event_seal.doctor --dir DIR [--verification DIR|URL] --out NEW
 
   NEW must not be there yet, or be empty. It becomes a store that a host can open. Beside it, in `NEW/doctor`, stand
   `report.txt`, with the verdict, a fact a line, and what is intact but follows from nothing that was saved: `.blocks` and

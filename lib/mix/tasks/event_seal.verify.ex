@@ -3,7 +3,7 @@ defmodule Mix.Tasks.EventSeal.Verify do
   @moduledoc """
   Verifies that nothing was changed: every flow of the store in a folder, or interchange files without any store.
 
-      mix event_seal.verify --dir DIR [--verification DIR] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM] [--max-rate RATE]
+      mix event_seal.verify --dir DIR [--verification DIR|URL] [--head FILE] [--checkpoint FILE --key KEY…] [--anchors PEM] [--max-rate RATE]
       mix event_seal.verify --dir DIR --since FILE --key KEY… [--head FILE] [--anchors PEM] [--max-rate RATE]
       mix event_seal.verify --file FILE… [--key KEY…] [--max-rate RATE]
 

@@ -4,10 +4,10 @@ defmodule EventSeal.Store.Postgres.Client do
 
   alias EventSeal.{Error, Postgres}
 
-  @enforce_keys [:module, :name]
+  @enforce_keys [:module, :name, :schema]
   defstruct @enforce_keys
 
-  @type t :: %__MODULE__{module: module, name: atom}
+  @type t :: %__MODULE__{module: module, name: atom, schema: String.t()}
 
   @spec run(t, [Postgres.statement()], [Postgres.option()]) :: {:ok, [Postgres.result()]} | {:error, Postgres.Error.t()}
   def run(%__MODULE__{module: module, name: name}, statements, opts), do: module.run(name, statements, opts)

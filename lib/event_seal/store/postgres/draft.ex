@@ -66,13 +66,13 @@ defmodule EventSeal.Store.Postgres.Draft do
     end
   end
 
-  defp step({:block, id, info, {front, sections, spans}}, draft) do
+  defp step({:block, id, info, {front, content}}, draft) do
     with {:ok, flow} <- open(draft, id) do
       if info.height == flow.height and info.first == flow.fixed + 1 do
         {:ok,
          draft
          |> change(extended(flow, info), info.through, :block, "", nil)
-         |> sealed(id, info, front, {sections, spans})}
+         |> sealed(id, info, front, content)}
       else
         {:error, :stale}
       end
@@ -111,11 +111,13 @@ defmodule EventSeal.Store.Postgres.Draft do
     }
   end
 
-  # A block's events are handed on together.
-  defp sealed(draft, id, info, front, {sections, spans}) do
+  # A block's events are handed on together; a kept part has none.
+  defp sealed(draft, id, info, front, content) do
     flow = Map.fetch!(draft.flows, id)
-    block = {flow.number, front, flow.turn, info.through, flow.next_seq, info.when_max}
-    draft |> insert(:block, [block]) |> insert(:event, [{flow.number, info.first, sections, spans}])
+    digests = if is_binary(content), do: content
+    block = {flow.number, front, flow.turn, info.through, flow.next_seq, info.when_max, digests}
+    events = for {sections, spans} <- [content], do: {flow.number, info.first, sections, spans}
+    draft |> insert(:block, [block]) |> insert(:event, events)
   end
 
   defp open(draft, id) do

@@ -5,14 +5,16 @@ defmodule EventSeal.Store.Postgres.Migration do
   alias EventSeal.Postgres
 
   @schema "event_seal"
+  # Of a role's name, the schema's: there may be others in the same cluster, and they stay apart.
+  @own ~r/\bevent_seal(?=_(?:writer|reader|sweeper)\b|\b)/
   @doc "The schema where none is named."
   @spec schema :: String.t()
   def schema, do: @schema
 
-  @doc "Whether a name can be a schema's."
+  @doc "Whether a name can be a schema's, and with what comes behind it those of its roles."
   @spec schema?(term) :: boolean
   def schema?(name),
-    do: is_binary(name) and name =~ ~r/\A[a-z_][a-z0-9_]{0,62}\z/ and not String.starts_with?(name, "pg_")
+    do: is_binary(name) and name =~ ~r/\A[a-z_][a-z0-9_]{0,54}\z/ and not String.starts_with?(name, "pg_")
 
   @doc "The last version."
   @spec known :: pos_integer
@@ -22,7 +24,7 @@ defmodule EventSeal.Store.Postgres.Migration do
   @spec sql(String.t(), non_neg_integer) :: [{pos_integer, String.t()}]
   def sql(schema, from \\ 0) do
     for {version, path} <- files(), version > from do
-      {version, Regex.replace(~r/\bevent_seal\b/, File.read!(path), schema)}
+      {version, Regex.replace(@own, File.read!(path), schema)}
     end
   end
 

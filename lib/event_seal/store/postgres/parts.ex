@@ -20,24 +20,40 @@ defmodule EventSeal.Store.Postgres.Parts do
   """
   @type span :: {non_neg_integer, pos_integer, non_neg_integer, non_neg_integer, non_neg_integer | nil}
 
-  @doc "A block's front, up to its seams, its sections, and where in them each event lies; `:error` for what is no block."
-  @spec split(binary) :: {:ok, binary, sections, [span]} | :error
+  @doc """
+  The front of a block, up to its seams, with its sections, and where in them each event lies; of a kept part the front, and its
+  digests; `:error` for what is neither.
+  """
+  @spec split(binary) :: {:ok, binary, {sections, [span]} | binary} | :error
   def split(<<"EVSEALB1", verification::64, _::binary-74, flow::16, _::binary>> = block) do
-    front = @preamble + padded(28 + flow) + @front_end
+    front = front(flow)
     <<_::binary-size(front - 444), count::32, _::binary>> = block
     [units, _frames, _hashes, _ids, lengths, bodies] = sections = sections(block, front, count, verification)
     front = binary_part(block, 0, front)
     spans = spans(units, 0, lengths, 0, bodies)
 
     if size(lengths) == byte_size(bodies) and pack(front, count, sections) == block,
-      do: {:ok, front, sections, spans},
+      do: {:ok, front, {sections, spans}},
       else: :error
   rescue
     # A length that leads out of the bytes, or is none.
     _error in [ArgumentError, MatchError, FunctionClauseError] -> :error
   end
 
+  def split(<<"EVSEALV1", length::64, _::binary-74, flow::16, _::binary>> = part) when length == byte_size(part) do
+    front = front(flow)
+
+    counted = front - 444
+
+    with <<_::binary-size(counted), count::32, _::binary-440, digests::binary>> <- part,
+         true <- byte_size(digests) == 2 * padded(32 * count),
+         do: {:ok, binary_part(part, 0, front), digests},
+         else: (_other -> :error)
+  end
+
   def split(_other), do: :error
+
+  defp front(flow), do: @preamble + padded(28 + flow) + @front_end
 
   defp sections(block, front, count, verification) do
     units = binary_part(block, front, count)

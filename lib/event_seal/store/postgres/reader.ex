@@ -13,9 +13,9 @@ defmodule EventSeal.Store.Postgres.Reader do
   # A block's sections, put together by the server, some events at a time: what stays in its caches is not copied through
   # memory again and again, and that is most of what reading costs. Where its events are not whole, they are read one by one.
   @part 128
-  @columns "b.flow, b.height, b.first, b.count, b.front, b.now, s.part, p.whole, p.units, p.frames, p.hashes, p.ids, p.lengths, p.bodies"
+  @columns "b.flow, b.height, b.first, b.count, b.front, b.now, s.part, CASE WHEN b.now THEN b.digests END, p.whole, p.units, p.frames, p.hashes, p.ids, p.lengths, p.bodies"
   @sections """
-  CROSS JOIN LATERAL generate_series(0, CASE WHEN b.now THEN least((b.count - 1) / #{@part}, 8191) ELSE 0 END) AS s (part)
+  CROSS JOIN LATERAL generate_series(0, CASE WHEN b.now AND b.digests IS NULL THEN least((b.count - 1) / #{@part}, 8191) ELSE 0 END) AS s (part)
   LEFT JOIN LATERAL (
     SELECT count(*) = least(b.count - #{@part} * s.part, #{@part}) AND b.count <= 8192 * #{@part}
         AND coalesce(bool_and(length(frame) % 64 = 0 AND length(frame) BETWEEN 64 AND 16320
@@ -63,7 +63,7 @@ defmodule EventSeal.Store.Postgres.Reader do
   # at once are left to be read later.
   @blocks """
   SELECT #{@columns} FROM (
-    SELECT b.*, sum(i64(b.front, 16)) OVER () <= $4 AS now FROM flow AS f JOIN block AS b ON b.flow = f.number
+    SELECT b.*, sum(i64(b.front, CASE WHEN b.digests IS NULL THEN 16 ELSE 8 END)) OVER () <= $4 AS now FROM flow AS f JOIN block AS b ON b.flow = f.number
     WHERE f.id = $1 AND b.first <= $3 AND b.first + b.count > $2
       AND b.first >= coalesce((SELECT max(first) FROM block WHERE flow = f.number AND first <= $2), 0)
   ) AS b #{@sections}
@@ -197,9 +197,9 @@ defmodule EventSeal.Store.Postgres.Reader do
     rows
     |> Enum.sort_by(fn [_flow, height, _first, _count, _front, _now, part | _] -> {height, part} end)
     |> Enum.chunk_by(fn [_flow, height | _] -> height end)
-    |> Enum.map(fn [[flow, height, first, count, front, now | _] | _] = parts ->
-      [whole | sections] = parts |> Enum.map(&Enum.drop(&1, 7)) |> Enum.zip_with(& &1)
-      [flow, height, first, count, front, now, Enum.all?(whole) | Enum.map(sections, &present/1)]
+    |> Enum.map(fn [[flow, height, first, count, front, now, _part, digests | _] | _] = parts ->
+      [whole | sections] = parts |> Enum.map(&Enum.drop(&1, 8)) |> Enum.zip_with(& &1)
+      [flow, height, first, count, front, now, digests, Enum.all?(whole) | Enum.map(sections, &present/1)]
     end)
   end
 
@@ -216,8 +216,8 @@ defmodule EventSeal.Store.Postgres.Reader do
     with {:ok, block} <- block(client, row), do: {:ok, {:binary, block}}
   end
 
-  defp at(client, number, height, [_, _, _, _, <<_::binary-16, length::64, _::binary>>, false | _]),
-    do: {:ok, {:read, length, fn -> later(client, number, height) end}}
+  defp at(client, number, height, [_, _, _, _, <<magic::binary-8, kept::64, length::64, _::binary>>, false | _]),
+    do: {:ok, {:read, if(magic == "EVSEALV1", do: kept, else: length), fn -> later(client, number, height) end}}
 
   defp later(client, number, height) do
     case Client.read(client, [{@block, [int8: number, int8: height]}]) do
@@ -236,7 +236,10 @@ defmodule EventSeal.Store.Postgres.Reader do
 
   defp lost(_last, _piece), do: []
 
-  defp block(_client, [_, _, _, count, front, _now, true | sections]), do: {:ok, Parts.pack(front, count, sections)}
+  defp block(_client, [_, _, _, _, front, _now, digests | _]) when is_binary(digests), do: {:ok, front <> digests}
+
+  defp block(_client, [_, _, _, count, front, _now, nil, true | sections]),
+    do: {:ok, Parts.pack(front, count, sections)}
 
   # An event that is not there leaves its place.
   defp block(client, [number, _height, first, count, front | _not_whole]) do

@@ -9,7 +9,7 @@ defmodule EventSeal.Store.Postgres.Rows do
     flow: [number: :int8, id: :text, shard: :int2, genesis: :bytea],
     spent: [flow: :int8, euid: :bytea],
     journal: [flow: :int8, turn: :int8, seq: :int8, stage: :text, next_seq: :int8, meta: :bytea, data: :bytea],
-    block: [flow: :int8, front: :bytea, turn: :int8, through: :int8, next_seq: :int8, when_top: :int8]
+    block: [flow: :int8, front: :bytea, turn: :int8, through: :int8, next_seq: :int8, when_top: :int8, digests: :bytea]
   ]
 
   inserts =
