@@ -75,6 +75,17 @@ defmodule EventSeal.StoreDiskTest do
     File.write!(path, [before, Bitwise.bxor(byte, 1), rest])
   end
 
+  # Bytes of each group, the header of the file first, without the room behind them.
+  defp groups(<<header::binary-64, groups::binary>>), do: [header | groups_of(groups)]
+
+  defp groups_of(<<0::128, _::binary>>), do: []
+  defp groups_of(""), do: []
+
+  defp groups_of(<<_::binary-16, length::64, _::binary>> = bytes) do
+    <<group::binary-size(length + 32), rest::binary>> = bytes
+    [group | groups_of(rest)]
+  end
+
   defp find!(path, text) do
     {at, _} = :binary.match(File.read!(path), text)
     at
@@ -241,15 +252,16 @@ defmodule EventSeal.StoreDiskTest do
 
   describe "after a crash" do
     test "a torn last group is set aside and reported, all before it is kept", %{dir: dir} do
-      for cut <- [1, 20, 60] do
+      for cut <- [1, 20, 60], room <- ["", :binary.copy(<<0>>, 5_000)] do
+        dir = "#{dir}#{byte_size(room)}"
         store = open!(dir <> "#{cut}")
         fill(store)
         before = state(store)
         :ok = Store.commit(store, [put("b", 2)])
         crash!(store)
         path = journal(dir <> "#{cut}")
-        bytes = File.read!(path)
-        File.write!(path, binary_part(bytes, 0, byte_size(bytes) - cut))
+        bytes = path |> File.read!() |> groups() |> IO.iodata_to_binary()
+        File.write!(path, [binary_part(bytes, 0, byte_size(bytes) - cut), room])
         store = open!(dir <> "#{cut}")
         assert state(store) == before
         assert [%{what: :torn_tail}] = Disk.report(store.name)
@@ -514,15 +526,19 @@ defmodule EventSeal.StoreDiskTest do
       assert {:error, %Error{reason: :read_only}} = Store.commit(store, [put("b", 3)])
     end
 
-    # Bytes of each group, the header of the file first.
-    defp groups(<<header::binary-64, groups::binary>>), do: [header | groups_of(groups)]
-
-    defp groups_of(<<_::binary-16, length::64, _::binary>> = bytes) do
-      <<group::binary-size(length + 32), rest::binary>> = bytes
-      [group | groups_of(rest)]
+    test "groups are written into room that is there already, and the room is no damage", %{dir: dir} do
+      store = open!(dir)
+      :ok = Store.commit(store, [{:open, "a", "g"}, put("a", 1)])
+      size = byte_size(File.read!(journal(dir)))
+      for n <- 2..5, do: :ok = Store.commit(store, [put("a", n)])
+      assert byte_size(File.read!(journal(dir))) == size
+      before = state(store)
+      crash!(store)
+      store = open!(dir)
+      assert {state(store), Disk.report(store.name)} == {before, []}
+      store = reopen!(store, dir)
+      assert {state(store), Disk.report(store.name)} == {before, []}
     end
-
-    defp groups_of(""), do: []
 
     test "a group that is gone leaves a gap, one before a torn tail is not part of it", %{dir: dir} do
       store = open!(dir)
@@ -543,15 +559,16 @@ defmodule EventSeal.StoreDiskTest do
       ]
 
       whats =
-        for damage <- damages do
-          File.write!(path, damage)
+        for damage <- damages, room <- ["", :binary.copy(<<0>>, 5_000)] do
+          dir |> Path.join("journal-*") |> Path.wildcard() |> Enum.each(&File.rm!/1)
+          File.write!(path, [damage, room])
           store = open!(dir)
           what = hd(Disk.report(store.name)).what
           stop!(store)
           what
         end
 
-      assert whats == [:damaged_group, :damaged_group, :torn_tail]
+      assert whats == for(what <- [:damaged_group, :damaged_group, :torn_tail], _room <- 1..2, do: what)
     end
 
     test "a segment that is shorter, gone, or another one", %{dir: dir} do
