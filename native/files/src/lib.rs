@@ -5,6 +5,10 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::Path;
 
+mod together;
+
+pub use together::{Place, read_together};
+
 /// So much is read between two looks at whether it is still wanted.
 const STRETCH: usize = 4 << 20;
 
@@ -46,9 +50,8 @@ impl File {
             .filter(|_| range.end <= self.length);
         let length = length.and_then(|length| usize::try_from(length).ok());
         let length = length.ok_or(ErrorKind::UnexpectedEof)?;
-        buffer.truncate(length);
         buffer
-            .try_reserve_exact(length - buffer.len())
+            .try_reserve_exact(length.saturating_sub(buffer.len()))
             .map_err(|_| ErrorKind::OutOfMemory)?;
         for at in (0..length).step_by(STRETCH) {
             // What was in the buffer need not be zeroed again.
@@ -61,7 +64,7 @@ impl File {
                 range.start + at as u64,
             )?;
         }
-        Ok(buffer)
+        Ok(buffer.get(..length).unwrap_or_default())
     }
 }
 

@@ -10,7 +10,7 @@ use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
     Against, Control, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
-use event_seal_files::File;
+use event_seal_files::{File, Place, read_together};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustler::env::SavedTerm;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, OwnedEnv, Resource, ResourceArc, Term};
@@ -86,6 +86,10 @@ impl Source for Pieces<'_, '_> {
         }
     }
 
+    fn place(&self, i: usize) -> (usize, u64) {
+        Pieces::place(self, i).map_or((0, 0), |place| place.order())
+    }
+
     fn read<'a>(&'a self, i: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
         match self.list.get(i) {
             Some(Piece::Bytes(bytes)) => Ok(bytes),
@@ -100,6 +104,37 @@ impl Source for Pieces<'_, '_> {
                     .map_err(|_| ReadFault)
             }
             _ => Err(ReadFault),
+        }
+    }
+
+    fn read_each<'a>(
+        &'a self,
+        indexes: &[usize],
+        buffers: &'a mut Vec<Vec<u8>>,
+    ) -> Vec<Result<&'a [u8], ReadFault>> {
+        let places: Vec<Option<Place<'_>>> = indexes.iter().map(|i| self.place(*i)).collect();
+        let read = read_together(&places, buffers, || !self.watch.stopped());
+        let bytes = |(i, read): (&usize, Option<&'a [u8]>)| match self.list.get(*i) {
+            Some(Piece::Bytes(bytes)) => Ok(*bytes),
+            _ => read.ok_or(ReadFault),
+        };
+        indexes.iter().zip(read).map(bytes).collect()
+    }
+}
+
+impl Pieces<'_, '_> {
+    fn place(&self, i: usize) -> Option<Place<'_>> {
+        match self.list.get(i)? {
+            Piece::Range {
+                file: Some(file),
+                offset,
+                length,
+            } => Some(Place {
+                file,
+                offset: *offset,
+                length: *length,
+            }),
+            _ => None,
         }
     }
 }
@@ -167,7 +202,9 @@ impl<'a> Work<'a> {
     }
 
     fn add_sheaf(&mut self, (paths, flows): Sheaf<'a>) -> NifResult<()> {
-        let paths = paths.iter().map(|(number, path)| (*number, self.files.open(path)));
+        let paths = paths
+            .iter()
+            .map(|(number, path)| (*number, self.files.open(path)));
         let files: HashMap<u32, Option<Arc<File>>> = paths.collect();
         for (flow, last, places) in flows {
             let start = self.pieces.len();
