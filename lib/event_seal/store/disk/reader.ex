@@ -120,10 +120,17 @@ defmodule EventSeal.Store.Disk.Reader do
 
   defp sheaves(tables, rows, hint) do
     {closed, rows} = Enum.split_while(rows, &(tuple_size(&1) == 3))
-    numbers = for {_flow, _last, places} <- closed, <<number::32, _::64 <- places>>, uniq: true, do: number
-    paths = for number <- numbers, do: {number, Tables.segment_path(tables, number)}
+    paths = for number <- closed |> numbers([]) |> Enum.uniq(), do: {number, Tables.segment_path(tables, number)}
     [%Sheaf{flows: closed, paths: paths, hint: hint} | sheaves(tables, rows, hint)]
   end
+
+  # Flows that follow each other mostly lie in the same files.
+  defp numbers([{_flow, _last, places} | flows], numbers), do: numbers(flows, places_in(places, numbers))
+  defp numbers([], numbers), do: numbers
+
+  defp places_in(<<number::32, _::64, places::binary>>, [number | _] = numbers), do: places_in(places, numbers)
+  defp places_in(<<number::32, _::64, places::binary>>, numbers), do: places_in(places, [number | numbers])
+  defp places_in("", numbers), do: numbers
 
   # Nothing is added to a closed flow, so this is of one moment.
   @few 8
