@@ -50,8 +50,9 @@ impl File {
             .filter(|_| range.end <= self.length);
         let length = length.and_then(|length| usize::try_from(length).ok());
         let length = length.ok_or(ErrorKind::UnexpectedEof)?;
+        buffer.truncate(length);
         buffer
-            .try_reserve_exact(length.saturating_sub(buffer.len()))
+            .try_reserve_exact(length - buffer.len())
             .map_err(|_| ErrorKind::OutOfMemory)?;
         for at in (0..length).step_by(STRETCH) {
             // What was in the buffer need not be zeroed again.
@@ -64,7 +65,7 @@ impl File {
                 range.start + at as u64,
             )?;
         }
-        Ok(buffer.get(..length).unwrap_or_default())
+        Ok(buffer)
     }
 }
 
