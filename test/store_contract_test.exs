@@ -4,6 +4,7 @@ defmodule EventSeal.StoreContractTest do
 
   import EventSeal.StoreCase
   alias EventSeal.{Error, PostgresServer, Store}
+  alias EventSeal.Store.Sheaf
 
   @adapters [EventSeal.Store.Memory, EventSeal.Store.Disk, EventSeal.Store.Postgres]
 
@@ -163,8 +164,31 @@ defmodule EventSeal.StoreContractTest do
         :ok = Store.commit(store, for(flow <- ["a", "b", "c"], op <- [{:open, flow, "g"}, put(flow, 1)], do: op))
         :ok = Store.commit(store, [sealed("b", 0, 1, [1], closes: true), sealed("c", 0, 1, [1])])
         {:ok, blocks} = Store.blocks(store, "b", {1, :infinity})
-        assert {:ok, [{"a", nil}, {"b", ^blocks}]} = Store.flows(store, nil, 2, :blocks)
-        assert {:ok, [{"c", nil}]} = Store.flows(store, "b", 2, :blocks)
+        assert [{"a", nil}, {"b", ^blocks}] = with_blocks(store, nil, 2)
+        assert [{"c", nil}] = with_blocks(store, "b", 2)
+      end
+
+      test "closed flows come page by page, each once, whatever else is there", %{store: store} do
+        kinds =
+          for i <- 1..60, do: {"#{rem(i * 7, 100)}/#{i}", Enum.at([:closed, :closed, :closed, :long, :open], rem(i, 5))}
+
+        for {flow, kind} <- kinds do
+          :ok = Store.commit(store, [{:open, flow, "g"}, put(flow, 1)])
+          blocks = if kind == :long, do: 12, else: 2
+          for height <- 0..(blocks - 2), do: :ok = Store.commit(store, [sealed(flow, height, height + 1, [height + 1])])
+          if kind != :open, do: :ok = Store.commit(store, [sealed(flow, blocks - 1, blocks, [blocks], closes: true)])
+        end
+
+        for limit <- [1, 7, 100] do
+          found = nil |> Stream.unfold(&page(store, &1, limit)) |> Enum.concat()
+          assert Enum.map(found, &elem(&1, 0)) == kinds |> Enum.map(&elem(&1, 0)) |> Enum.sort()
+
+          for {flow, blocks} <- found do
+            {:ok, all} = Store.blocks(store, flow, {1, :infinity})
+            may_be = %{closed: [all], long: [all, nil], open: [nil]}
+            assert blocks in may_be[kinds |> List.keyfind(flow, 0) |> elem(1)]
+          end
+        end
       end
 
       test "what is unsealed can be asked for alone", %{store: store} do
@@ -255,6 +279,33 @@ defmodule EventSeal.StoreContractTest do
   setup %{adapter: adapter, tmp_dir: dir} do
     {:ok, store: start!({adapter, options(adapter, dir)})}
   end
+
+  defp with_blocks(store, after_flow, limit) do
+    {flows, _cursor} = page(store, after_flow, limit)
+    flows
+  end
+
+  # What stands in a sheaf is asked for again, flow by flow: the places must be the same.
+  defp page(store, cursor, limit) do
+    case Store.flows(store, cursor, limit, :blocks) do
+      {:ok, []} -> nil
+      {:ok, flows} -> {Enum.flat_map(flows, &loose(store, &1)), behind(List.last(flows))}
+    end
+  end
+
+  defp loose(store, %Sheaf{} = sheaf) do
+    for {flow, last, places} <- Sheaf.each(sheaf) do
+      {:ok, blocks} = Store.blocks(store, flow, {1, :infinity})
+      assert Enum.map(blocks, & &1.at) == places
+      assert List.last(blocks).first + List.last(blocks).count - 1 == last
+      {flow, blocks}
+    end
+  end
+
+  defp loose(_store, flow), do: [flow]
+
+  defp behind(%Sheaf{} = sheaf), do: Sheaf.cursor(sheaf)
+  defp behind({flow, _blocks}), do: flow
 
   defp options(EventSeal.Store.Memory, _dir), do: []
   defp options(EventSeal.Store.Disk, dir), do: [dir: Path.join(dir, "store")]

@@ -87,6 +87,7 @@ defmodule EventSeal.Native do
   @spec pool(pos_integer, {pos_integer, :events | :bytes} | nil) :: reference
   def pool(_threads, _max_rate), do: not_loaded()
 
+  # A flow, or `{paths, flows}`: closed flows whose containers lie in files.
   @spec verify(reference, [tuple], {boolean, non_neg_integer}, reference | nil, term) :: reference
   def verify(_pool, _flows, _settings, _held, _tag), do: not_loaded()
 

@@ -39,7 +39,7 @@ defmodule EventSeal.Store do
   """
 
   alias EventSeal.{Error, Fault, Telemetry}
-  alias EventSeal.Store.{Head, Piece}
+  alias EventSeal.Store.{Head, Piece, Sheaf}
 
   @enforce_keys [:module, :name]
   defstruct [:module, :name]
@@ -83,8 +83,8 @@ defmodule EventSeal.Store do
   @callback recover(name, shards) :: %{waiting: [waiting], damage: [damage]}
   @callback head(name, flow, [euid] | :unsealed) :: {:ok, Head.t()} | {:error, Error.t()}
   @callback blocks(name, flow, positions) :: {:ok, [Piece.t()]} | {:error, Error.t()}
-  @callback flows(name, flow | nil, pos_integer, :ids | :blocks | :spent) ::
-              {:ok, [flow] | [{flow, [Piece.t()] | nil}] | [{flow, [euid]}]} | {:error, Error.t()}
+  @callback flows(name, flow | {flow, hint :: term} | nil, pos_integer, :ids | :blocks | :spent) ::
+              {:ok, [flow] | [{flow, [Piece.t()] | nil} | Sheaf.t()] | [{flow, [euid]}]} | {:error, Error.t()}
   @callback log(name, log_query) :: {:ok, [binary] | map} | {:error, Error.t()}
   @callback lease(name, shards) :: {:ok, epoch :: pos_integer} | {:error, Error.t()}
   @doc "Whether several trees may write at once; one that does not say so has one."
@@ -140,11 +140,12 @@ defmodule EventSeal.Store do
 
   @doc """
   Up to `limit` flows after the given one (`nil`: from the first), in byte order of the id: `[flow]`, or with `:blocks`
-  `[{flow, pieces}]`, where a closed flow of few blocks, which are all there is of it, has them, and any other `nil`. With
-  `:spent` those that have euids that were retracted, with these: `[{flow, euids}]`. Each such question may read all there is.
+  `[{flow, pieces}]`, where a closed flow of few blocks, which are all there is of it, has them, and any other `nil`. Closed
+  flows of small blocks may come together, as one `EventSeal.Store.Sheaf`; a store that makes such goes on from its cursor.
+  With `:spent` those that have euids that were retracted, with these: `[{flow, euids}]`. Each such question may read all there is.
   """
-  @spec flows(t, flow | nil, pos_integer, :ids | :blocks | :spent) ::
-          {:ok, [flow] | [{flow, [Piece.t()] | nil}] | [{flow, [euid]}]} | {:error, Error.t()}
+  @spec flows(t, flow | {flow, hint :: term} | nil, pos_integer, :ids | :blocks | :spent) ::
+          {:ok, [flow] | [{flow, [Piece.t()] | nil} | Sheaf.t()] | [{flow, [euid]}]} | {:error, Error.t()}
   def flows(store, after_flow, limit, what \\ :ids),
     do: span(store, :flows, fn -> store.module.flows(store.name, after_flow, limit, what) end)
 

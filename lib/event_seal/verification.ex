@@ -23,14 +23,21 @@ defmodule EventSeal.Verification do
           optional(:closed) => boolean | nil
         }
 
-  @spec run([flow], keyword) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
+  @typedoc "Closed flows, whole, whose containers lie in files; see `EventSeal.Store.Sheaf`."
+  @type sheaf :: %{
+          required(:paths) => [{non_neg_integer, Path.t()}],
+          required(:flows) => [{String.t(), last :: pos_integer, places :: binary}],
+          optional(atom) => term
+        }
+
+  @spec run([flow | sheaf], keyword) :: {:ok, Verdict.t(), [binary | nil]} | {:error, Error.t()}
   def run(flows, opts), do: flows |> start(opts) |> outcome()
 
   @typedoc "A run that has begun; only the process that began it can wait for it."
   @opaque started :: {reference, reference, reference, integer, function | nil}
 
   @doc "Begins a run. It goes on until `await/1` has its outcome, the pool is abandoned, or the caller dies."
-  @spec start([flow], keyword) :: started
+  @spec start([flow | sheaf], keyword) :: started
   def start(flows, opts) do
     settings = {Keyword.get(opts, :bodies, false), Keyword.get(opts, :max_faults, 1_000)}
     begin(opts, &Native.verify(&1, Enum.map(flows, fn flow -> asked(flow) end), settings, opts[:held], &2))
@@ -64,6 +71,9 @@ defmodule EventSeal.Verification do
 
   @spec pool(keyword) :: reference
   def pool(opts), do: Native.pool(Keyword.get(opts, :threads, System.schedulers_online()), opts[:max_rate])
+
+  # Of closed flows, whole, nothing is made: they go as they came.
+  defp asked(%{flows: flows, paths: paths}), do: {paths, flows}
 
   defp asked(flow) do
     {flow.flow, flow.pieces, flow[:from], {flow[:fixed], flow[:last], flow[:closed]}, flow[:more] || false,

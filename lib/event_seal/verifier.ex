@@ -7,6 +7,7 @@ defmodule EventSeal.Verifier do
   """
 
   alias EventSeal.{Chain, Checkpoint, Error, Fault, Heads, Record, Store, Verdict, Verification}
+  alias EventSeal.Store.Sheaf
   alias EventSeal.Verifier.{Apart, Ledger, Rows}
 
   # As much as one native call is given: large enough to be cheap, small enough to keep memory in bounds. What lies in a
@@ -181,33 +182,58 @@ defmodule EventSeal.Verifier do
         {:ok, run}
 
       {:ok, flows} ->
-        {last, _blocks} = List.last(flows)
-        {run, flows} = unended(run, flows)
-        with {:ok, %{verdict: %{next: nil}} = run} <- page(run, flows), do: pages(run, last)
+        {run, rest} = unended(run, flows)
+        with {:ok, %{verdict: %{next: nil}} = run} <- page(run, rest), do: pages(run, behind(List.last(flows)))
 
       {:error, _} = error ->
         error
     end
   end
 
+  defp behind(%Sheaf{} = sheaf), do: Sheaf.cursor(sheaf)
+  defp behind({flow, _blocks}), do: flow
+
   # All but the closed flows that the checkpoint covers to their end.
   defp unended(%{ledger: %{base: base}} = run, flows) when base > 0 do
-    {closed, open} = Enum.split_with(flows, &match?({_flow, [_ | _]}, &1))
-    ends = for {_flow, blocks} <- closed, do: {elem(piece(List.last(blocks).at), 1), last(blocks)}
+    closed = Enum.flat_map(flows, &ending/1)
+    ends = for {_flow, last, at} <- closed, do: {elem(piece(at), 1), last}
     {ended, others} = closed |> Enum.zip(Ledger.pass_ended(run.ledger, ends)) |> Enum.split_with(&elem(&1, 1))
-    unseen = Enum.sum(for {{_flow, blocks}, true} <- ended, do: last(blocks))
+    unseen = Enum.sum(for {{_flow, last, _at}, true} <- ended, do: last)
     run = put_in(run.verdict.unseen, run.verdict.unseen + unseen)
-    {run, Enum.map(others, &elem(&1, 0)) ++ open}
+    open = for {_flow, blocks} = open when blocks in [nil, []] <- flows, do: open
+    {run, for({{flow, _last, _at}, false} <- others, do: {flow, nil}) ++ open}
   end
 
   defp unended(run, flows), do: {run, flows}
 
+  # Of closed flows: where each ends, and where its last block lies.
+  defp ending(%Sheaf{} = sheaf), do: for({flow, last, places} <- Sheaf.each(sheaf), do: {flow, last, List.last(places)})
+  defp ending({flow, [_ | _] = blocks}), do: [{flow, last(blocks), List.last(blocks).at}]
+  defp ending(_open), do: []
+
   defp page(run, []), do: {:ok, run}
+
+  defp page(run, [%Sheaf{} = sheaf | flows]) do
+    {now, later} = Enum.split(sheaf.flows, room(run))
+
+    with {:ok, run} <- flush_if_full({:ok, bundle(run, %{sheaf | flows: now})}) do
+      rest = if later == [], do: flows, else: [%{sheaf | flows: later} | flows]
+      if late?(run), do: {:ok, put_in(run.verdict.next, now |> List.last() |> elem(0))}, else: page(run, rest)
+    end
+  end
 
   defp page(run, [{flow, blocks} | flows]) do
     with {:ok, run} <- flow(run, flow, blocks) do
       if late?(run), do: {:ok, put_in(run.verdict.next, flow)}, else: page(run, flows)
     end
+  end
+
+  # So many flows of a sheaf are added at a time; each of them is small.
+  defp room(%{batch: {bytes, flows}} = run), do: max(min(flows - run.count, div(bytes - run.bytes, @piece_weight)), 1)
+
+  defp bundle(run, %Sheaf{flows: flows} = sheaf) do
+    count = length(flows)
+    %{run | flows: [sheaf | run.flows], count: run.count + count, bytes: run.bytes + count * @piece_weight}
   end
 
   defp flow(%{ledger: %{base: base}} = run, flow, _blocks) when base > 0, do: newer(run, flow)
@@ -426,10 +452,13 @@ defmodule EventSeal.Verifier do
     flows
   end
 
-  defp present(flow, blocks) do
+  defp present(%{pieces: _} = flow, blocks) do
     {pieces, blocks} = Enum.map_reduce(flow.pieces, blocks, &present_piece/2)
     {%{flow | pieces: pieces}, blocks}
   end
+
+  # A sheaf's blocks lie in files.
+  defp present(sheaf, blocks), do: {sheaf, blocks}
 
   defp present_piece({:read, _length, _fun}, [block | blocks]), do: {block, blocks}
   defp present_piece(at, blocks), do: {at, blocks}

@@ -107,17 +107,11 @@ defmodule EventSeal.Store.Postgres.TablesTest do
   test "columns that lie are found by a check: what is hashed was not touched", context do
     alter!(context, """
     ALTER TABLE event DISABLE TRIGGER refuse; ALTER TABLE block DISABLE TRIGGER refuse;
-    CREATE TABLE old AS SELECT prosrc FROM pg_proc WHERE oid = 'text_at'::regproc;
-    CREATE OR REPLACE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-      AS $$ BEGIN RETURN 'nothing'; END $$;
-    UPDATE event SET frame = frame WHERE n = 2;
     CREATE OR REPLACE FUNCTION i64(bytes bytea, at integer) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN at;
-    UPDATE block SET front = front;
+    UPDATE event SET frame = frame WHERE n = 2; UPDATE block SET front = front;
     CREATE OR REPLACE FUNCTION i64(bytes bytea, at integer) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
       ('x' || encode(substr(bytes, at + 1, 8), 'hex'))::bit(64)::bigint;
-    DO $do$ BEGIN EXECUTE format('CREATE OR REPLACE FUNCTION text_at(bytes bytea, at integer) RETURNS text LANGUAGE plpgsql
-      IMMUTABLE PARALLEL SAFE AS %L', (SELECT prosrc FROM old)); END $do$;
-    DROP TABLE old; ALTER TABLE event ENABLE ALWAYS TRIGGER refuse; ALTER TABLE block ENABLE ALWAYS TRIGGER refuse
+    ALTER TABLE event ENABLE ALWAYS TRIGGER refuse; ALTER TABLE block ENABLE ALWAYS TRIGGER refuse
     """)
 
     url = String.replace(context.opts[:url], ~r{//([^@]*)@}, "//\\1:#{context.opts[:password].()}@")

@@ -8,7 +8,7 @@ mod pack;
 mod seal;
 
 pub use pack::{Entry, Packing, pack};
-pub use seal::{SealError, Sealing, pack_tail, seal};
+pub use seal::{SealError, Sealing, pack_tail, seal, seal_in};
 
 /// Most events in one container.
 pub const COUNT_MAX: usize = 1 << 20;

@@ -24,6 +24,7 @@ pub const FRAME_MAX: usize = 1920;
 pub(crate) const COMMITMENT_AT: usize = 32;
 /// Where the flags stand in a frame.
 pub(crate) const FLAGS_AT: usize = 64;
+const WHEN_AT: usize = 16;
 pub(crate) const LATE: u8 = 1;
 
 /// One event as it is hashed: the commitment stands for the body.
@@ -214,6 +215,32 @@ impl<'a> Event<'a> {
         self.who
             .map_or(Ok(()), |who| check_text(Field::Who, who, WHO_MAX))
     }
+}
+
+/// Frames read one after the other. What stands behind the commitment is often the same as in the frame before: then it is
+/// not read again, and only the times are.
+#[derive(Default)]
+pub(crate) struct Frames<'a> {
+    behind: &'a [u8],
+    closes: bool,
+}
+
+impl<'a> Frames<'a> {
+    /// Reads a frame as strictly as [`Event::decode`]. Whether the event closes its flow.
+    pub(crate) fn closes(&mut self, frame: &'a [u8]) -> Result<bool, Malformed> {
+        let (front, behind) = frame.split_at(FLAGS_AT.min(frame.len()));
+        if behind.is_empty() || behind != self.behind || !in_time(front) {
+            self.closes = Event::decode(frame)?.closes();
+            self.behind = behind;
+        }
+        Ok(self.closes)
+    }
+}
+
+/// Whether `when` and `recorded_at` are in their range, in what stands before the flags.
+fn in_time(front: &[u8]) -> bool {
+    let mut reader = Reader::new(front);
+    reader.take(WHEN_AT, "euid").is_ok() && reader.time("when").is_ok() && reader.time("recorded_at").is_ok()
 }
 
 impl<'a> Where<'a> {
@@ -528,6 +555,32 @@ mod tests {
         assert_eq!(wrong(72, 3), Err("where"));
         assert_eq!(wrong(127, 1), Err("padding"));
         assert_eq!(wrong(16, 0x7f), Err("when"));
+    }
+
+    #[test]
+    fn frames_read_one_after_the_other_are_what_they_are_alone() {
+        let plain = frame(&PLAIN);
+        let close = frame(&Event { kind: CLOSE, ..PLAIN });
+        let longer = [plain.as_slice(), &[0; 64]].concat();
+        let mut all = vec![
+            close.clone(),
+            plain.clone(),
+            plain.clone(),
+            longer,
+            Vec::new(),
+            vec![0; 64],
+            close,
+        ];
+        for at in 0..plain.len() {
+            let mut other = plain.clone();
+            other[at] ^= 0x40;
+            all.extend([plain.clone(), other.clone(), other, plain[..at].to_vec()]);
+        }
+        let mut frames = Frames::default();
+        for frame in &all {
+            let alone = Event::decode(frame).map(|event| event.closes());
+            assert_eq!(frames.closes(frame), alone, "{frame:?}");
+        }
     }
 
     #[test]

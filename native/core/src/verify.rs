@@ -28,9 +28,9 @@ pub use fault::{Datum, Fault, FaultClass};
 pub use pace::Pace;
 pub use read_at::ReadAt;
 
-use group::{Held, Outcome};
-use piece::Context;
-use run::Linking;
+use group::{Held, Outcome, Spare};
+use piece::{Context, Piece};
+use run::{Linked, Linking};
 
 /// Where the containers come from.
 pub trait Source: Sync {
@@ -47,8 +47,24 @@ pub trait Source: Sync {
         0
     }
 
+    /// Where one lies: what lies close together is best read together.
+    fn place(&self, _index: usize) -> (usize, u64) {
+        (0, 0)
+    }
+
     /// The bytes of one, read into `buffer` or borrowed from the source. It may be asked for more than once.
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault>;
+
+    /// The same of many, in their order. `buffers` may hold what was read before.
+    fn read_each<'a>(
+        &'a self,
+        indexes: &[usize],
+        buffers: &'a mut Vec<Vec<u8>>,
+    ) -> Vec<Result<&'a [u8], ReadFault>> {
+        buffers.resize_with(buffers.len().max(indexes.len()), Vec::new);
+        let each = indexes.iter().zip(buffers);
+        each.map(|(index, buffer)| self.read(*index, buffer)).collect()
+    }
 
     /// The log that the containers are held against, if there is one.
     fn ledger(&self) -> Option<&Ledger> {
@@ -73,8 +89,20 @@ impl<S: Source + ?Sized> Source for Against<'_, S> {
         self.source.size(index)
     }
 
+    fn place(&self, index: usize) -> (usize, u64) {
+        self.source.place(index)
+    }
+
     fn read<'a>(&'a self, index: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
         self.source.read(index, buffer)
+    }
+
+    fn read_each<'a>(
+        &'a self,
+        indexes: &[usize],
+        buffers: &'a mut Vec<Vec<u8>>,
+    ) -> Vec<Result<&'a [u8], ReadFault>> {
+        self.source.read_each(indexes, buffers)
     }
 
     fn ledger(&self) -> Option<&Ledger> {
@@ -218,27 +246,30 @@ pub(crate) fn verify_holding<'r, S: Source + ?Sized>(
         let context = move |index| Context::new(run, index, control, most);
         run.pieces.clone().map(context)
     };
-    let work: Vec<Context> = runs.iter().flat_map(|run| contexts(run, max_faults)).collect();
+    // As they lie, so that what is read moves on; the verdict is in the order of the runs all the same.
+    let mut order: Vec<(usize, &'r Run)> = runs.iter().enumerate().collect();
+    order.sort_by_key(|(_, run)| source.place(run.pieces.start));
+    let work: Vec<Context> = order
+        .iter()
+        .flat_map(|(_, run)| contexts(run, max_faults))
+        .collect();
     let held = Held::up_to(held);
+    let spare = Spare::default();
     let outcomes: Vec<Outcome> = group::cut(source, &work)
         .into_par_iter()
-        .map_init(Vec::new, |buffers, group| {
-            group::outcomes(source, group, &held, buffers)
-        })
+        .map(|group| spare.with(|buffers| group::outcomes(source, group, &held, buffers)))
         .flatten_iter()
         .collect();
     let mut outcomes = outcomes.into_iter();
-    let mut verdict = Verdict::default();
-    for run in runs {
-        let mut pieces = Vec::new();
-        let mut linked = None;
-        while pieces.len() < run.pieces.len() && linked.is_none() {
-            match outcomes.next() {
-                Some(Outcome::Linked(whole)) => linked = Some(whole),
-                Some(Outcome::Piece(piece)) => pieces.push(piece),
-                None => break,
-            }
+    let mut made: Vec<(Option<Linked>, Vec<Piece>)> = Vec::new();
+    made.resize_with(runs.len(), Default::default);
+    for (i, run) in order {
+        if let Some(own) = made.get_mut(i) {
+            *own = of_run(run, &mut outcomes);
         }
+    }
+    let mut verdict = Verdict::default();
+    for (run, (mut linked, mut pieces)) in runs.iter().zip(made) {
         let room = max_faults.saturating_sub(verdict.faults.len());
         if linked.as_ref().is_some_and(|linked| linked.forgotten) && room > 0 {
             linked = None;
@@ -250,6 +281,19 @@ pub(crate) fn verify_holding<'r, S: Source + ?Sized>(
     }
     verdict.stopped |= control.stopped();
     verdict
+}
+
+/// What came of one run's containers.
+fn of_run(run: &Run, outcomes: &mut impl Iterator<Item = Outcome>) -> (Option<Linked>, Vec<Piece>) {
+    let mut pieces = Vec::new();
+    while pieces.len() < run.pieces.len() {
+        match outcomes.next() {
+            Some(Outcome::Linked(whole)) => return (Some(whole), pieces),
+            Some(Outcome::Piece(piece)) => pieces.push(piece),
+            None => break,
+        }
+    }
+    (None, pieces)
 }
 
 impl Verdict {
@@ -270,7 +314,7 @@ impl Verdict {
         self.stopped |= next.stopped;
     }
 
-    fn add(&mut self, run: run::Linked, room: usize) {
+    fn add(&mut self, run: Linked, room: usize) {
         self.flows += u64::from(run.begun);
         self.stopped |= run.stopped;
         self.blocks += run.counted.blocks;

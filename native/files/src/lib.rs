@@ -5,6 +5,10 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::Path;
 
+mod together;
+
+pub use together::{Place, read_together};
+
 /// So much is read between two looks at whether it is still wanted.
 const STRETCH: usize = 4 << 20;
 

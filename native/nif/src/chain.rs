@@ -5,14 +5,14 @@ use crate::terms::{
     array, atoms, binary, digests, invalid, joined, malformed, ok, refused, suite, suite_atom,
 };
 use event_seal_core::Malformed;
-use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal};
+use event_seal_core::block::{Body, Container, Entry, Kind, SealError, Sealing, pack_tail, seal_in};
 use event_seal_core::chain::fresh::{self, Fresh, NotSettled, settle_fresh};
 use event_seal_core::chain::run::{self, Unsealed};
 use event_seal_core::chain::{Corrupt, Links, SettleError, Settled, Settling, Stored, settle_many};
 use event_seal_core::event::{Event, Where, decode_salted_body, salted_body};
 use event_seal_core::genesis::Genesis;
 use event_seal_core::suite::{Digest, Role, hash_each};
-use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
+use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, OwnedBinary, Term};
 
 #[rustler::nif]
 fn genesis<'a>(
@@ -359,7 +359,7 @@ fn seal_runs<'a>(
         next_hashes: [next(0), next(1), next(2)],
         entries: &entries,
     };
-    Ok(match seal(&sealing) {
+    Ok(match seal_in(&sealing, OwnedBinary::new) {
         Ok(block) => {
             let euids = joined(env, part.sealed.iter().map(Unsealed::euid));
             let rest = part
@@ -370,7 +370,7 @@ fn seal_runs<'a>(
             let before = binary(env, sealing.edge_behind().as_flattened());
             ok(
                 env,
-                (binary(env, &block), before, euids, when_max, entries.len(), rest),
+                (block.release(env), before, euids, when_max, entries.len(), rest),
             )
         }
         Err(fault) => not_sealed(env, &fault),

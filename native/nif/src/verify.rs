@@ -10,7 +10,7 @@ use event_seal_core::interchange::verify_file;
 use event_seal_core::verify::{
     Against, Control, Edge, Expect, Fault, ReadFault, Run, Source, Verdict, verify as verify_runs,
 };
-use event_seal_files::File;
+use event_seal_files::{File, Place, read_together};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustler::env::SavedTerm;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, OwnedEnv, Resource, ResourceArc, Term};
@@ -86,6 +86,10 @@ impl Source for Pieces<'_, '_> {
         }
     }
 
+    fn place(&self, i: usize) -> (usize, u64) {
+        Pieces::place(self, i).map_or((0, 0), |place| place.order())
+    }
+
     fn read<'a>(&'a self, i: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadFault> {
         match self.list.get(i) {
             Some(Piece::Bytes(bytes)) => Ok(bytes),
@@ -102,6 +106,37 @@ impl Source for Pieces<'_, '_> {
             _ => Err(ReadFault),
         }
     }
+
+    fn read_each<'a>(
+        &'a self,
+        indexes: &[usize],
+        buffers: &'a mut Vec<Vec<u8>>,
+    ) -> Vec<Result<&'a [u8], ReadFault>> {
+        let places: Vec<Option<Place<'_>>> = indexes.iter().map(|i| self.place(*i)).collect();
+        let read = read_together(&places, buffers, || !self.watch.stopped());
+        let bytes = |(i, read): (&usize, Option<&'a [u8]>)| match self.list.get(*i) {
+            Some(Piece::Bytes(bytes)) => Ok(*bytes),
+            _ => read.ok_or(ReadFault),
+        };
+        indexes.iter().zip(read).map(bytes).collect()
+    }
+}
+
+impl Pieces<'_, '_> {
+    fn place(&self, i: usize) -> Option<Place<'_>> {
+        match self.list.get(i)? {
+            Piece::Range {
+                file: Some(file),
+                offset,
+                length,
+            } => Some(Place {
+                file,
+                offset: *offset,
+                length: *length,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What a flow's keeper knows of it: last fixed position, last position, closed.
@@ -111,38 +146,101 @@ type Asked<'a> = (&'a str, List<Term<'a>>, Option<Binary<'a>>, Known, bool, bool
 /// Whether a missing body is a fault, and how many faults are kept.
 type Settings = (bool, usize);
 
-fn read_flows<'a, 'w>(
-    flows: &[Asked<'a>],
+/// Closed flows, whole: where their files lie, by number, and of each flow its last position and, for each container, the
+/// file's number, the offset and the length, four bytes each.
+type Sheaf<'a> = (List<(u32, &'a str)>, List<(&'a str, u64, Binary<'a>)>);
+
+/// What is to be verified.
+struct Work<'a> {
+    files: Files<'a>,
+    pieces: Vec<Piece<'a>>,
+    runs: Vec<Run>,
     bodies: bool,
-    watch: &'w Watch,
-) -> NifResult<(Pieces<'a, 'w>, Vec<Run>)> {
-    let mut files = Files::default();
-    let mut pieces = Vec::new();
-    let mut runs = Vec::with_capacity(flows.len());
-    for (flow, places, from, (fixed, last, closed), more, alone) in flows {
-        let start = pieces.len();
-        for place in places.iter() {
-            pieces.push(piece(*place, &mut files)?);
+}
+
+impl<'a> Work<'a> {
+    fn of(asked: List<Term<'a>>, bodies: bool) -> NifResult<Work<'a>> {
+        let mut work = Work {
+            files: Files::default(),
+            pieces: Vec::new(),
+            runs: Vec::new(),
+            bodies,
+        };
+        for term in asked {
+            match term.decode::<Sheaf>() {
+                Ok(sheaf) => work.add_sheaf(sheaf)?,
+                Err(_) => work.add(term.decode()?)?,
+            }
+        }
+        Ok(work)
+    }
+
+    fn add(&mut self, asked: Asked<'a>) -> NifResult<()> {
+        let (flow, places, from, (fixed, last, closed), more, alone) = asked;
+        let start = self.pieces.len();
+        for place in places {
+            self.pieces.push(piece(place, &mut self.files)?);
         }
         let from = from
             .map(|edge| Edge::decode(edge.as_slice()))
             .transpose()
             .map_err(|_| rustler::Error::BadArg)?;
-        runs.push(Run {
-            flow: (*flow).to_owned(),
-            pieces: start..pieces.len(),
+        self.runs.push(Run {
+            flow: flow.to_owned(),
+            pieces: start..self.pieces.len(),
             from,
             expect: Expect {
-                bodies,
-                fixed: *fixed,
-                last: *last,
-                closed: *closed,
+                bodies: self.bodies,
+                fixed,
+                last,
+                closed,
             },
-            more: *more,
-            alone: *alone,
+            more,
+            alone,
         });
+        Ok(())
     }
-    Ok((Pieces { list: pieces, watch }, runs))
+
+    fn add_sheaf(&mut self, (paths, flows): Sheaf<'a>) -> NifResult<()> {
+        let paths = paths
+            .iter()
+            .map(|(number, path)| (*number, self.files.open(path)));
+        let files: HashMap<u32, Option<Arc<File>>> = paths.collect();
+        for (flow, last, places) in flows {
+            let start = self.pieces.len();
+            let (places, []) = places.as_slice().as_chunks::<12>() else {
+                return Err(rustler::Error::BadArg);
+            };
+            for place in places {
+                let [number, offset, length] = numbers(place);
+                let file = files.get(&number).ok_or(rustler::Error::BadArg)?.clone();
+                self.pieces.push(Piece::Range {
+                    file,
+                    offset: offset.into(),
+                    length: length as usize,
+                });
+            }
+            let expect = Expect {
+                bodies: self.bodies,
+                fixed: Some(last),
+                last: Some(last),
+                closed: Some(true),
+            };
+            self.runs.push(Run {
+                expect,
+                ..Run::whole(flow, start..self.pieces.len())
+            });
+        }
+        Ok(())
+    }
+}
+
+fn numbers(place: &[u8; 12]) -> [u32; 3] {
+    let mut numbers = [0; 3];
+    for (number, bytes) in numbers.iter_mut().zip(place.as_chunks().0) {
+        *number = u32::from_be_bytes(*bytes);
+    }
+    numbers
 }
 
 /// The files opened so far. Pieces that follow each other mostly lie in one.
@@ -196,8 +294,8 @@ fn verify<'a>(
     tag: Term<'a>,
 ) -> ResourceArc<Job> {
     spawn(env, &pool, flows, tag, move |flows, watch| {
-        let flows: List<Asked> = flows.decode()?;
-        let (pieces, runs) = read_flows(&flows, settings.0, watch)?;
+        let Work { pieces, runs, .. } = Work::of(flows.decode()?, settings.0)?;
+        let pieces = Pieces { list: pieces, watch };
         Ok(match &held {
             None => verify_runs(&pieces, &runs, watch, settings.1),
             Some(held) => {

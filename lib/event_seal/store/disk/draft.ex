@@ -173,7 +173,7 @@ defmodule EventSeal.Store.Disk.Draft do
       :ets.insert(tables.blocks, for({{row, info, _sealed}, place} <- blocks, do: block(row, info, place)))
       for {{row, info, _sealed}, _place} <- blocks, do: leave(tables, row(row, :flow), info.through)
       for {{_row, _info, sealed}, place} <- blocks, sealed, do: prints(tables, place, sealed.prints)
-      :ets.insert(tables.flows, Map.values(rows))
+      :ets.insert(tables.flows, for({_flow, row} <- rows, do: Tables.placed(tables, row)))
       :ets.insert(tables.log, draft.log)
       :ets.insert(tables.meta, [{:next_number, draft.next_number} | Map.to_list(draft.size)])
     end)

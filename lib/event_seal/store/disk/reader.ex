@@ -9,7 +9,7 @@ defmodule EventSeal.Store.Disk.Reader do
   require EventSeal.Store.Disk.Tables
   alias EventSeal.{Error, Segments, Store}
   alias EventSeal.Segments.{Fingerprints, Record}
-  alias EventSeal.Store.{Head, Piece}
+  alias EventSeal.Store.{Head, Piece, Sheaf}
   alias EventSeal.Store.Disk.{Journal, Tables}
 
   @tries 200
@@ -68,9 +68,8 @@ defmodule EventSeal.Store.Disk.Reader do
   defp count_entry({{flow, _seq}, :tail, _, _, _, _}, waiting),
     do: Map.update(waiting, flow, {0, 1}, fn {p, t} -> {p, t + 1} end)
 
-  # A row is {:row, flow, number, height, fixed, closed, when_max, next_seq, through, genesis, tail}.
   defp with_tail(tables) do
-    pattern = {:row, :"$1", :_, :_, :_, :_, :_, :_, :"$2", :_, {:_, :_, :_, :"$3"}}
+    pattern = row(Tables.any_row(), flow: :"$1", through: :"$2", tail: {:_, :_, :_, :"$3"})
     :ets.select(tables.flows, [{pattern, [], [{{:"$1", :"$2", :"$3"}}]}])
   end
 
@@ -79,29 +78,71 @@ defmodule EventSeal.Store.Disk.Reader do
     Map.update(waiting, flow, {0, left}, fn {pool, tail} -> {pool, tail + left} end)
   end
 
-  def flows(name, after_flow, limit, what) do
+  def flows(name, after_flow, limit, :ids) do
     with_tables(name, fn tables ->
       first = if after_flow, do: :ets.next(tables.flows, after_flow), else: :ets.first(tables.flows)
-      {:ok, flows_from(tables, first, limit, what)}
+      {:ok, flows_from(tables, first, limit)}
     end)
   end
 
-  defp flows_from(_tables, flow, left, _what) when flow == :"$end_of_table" or left == 0, do: []
-
-  defp flows_from(tables, flow, left, what) do
-    own = if what == :ids, do: flow, else: {flow, all_blocks(tables, Tables.find(tables, flow))}
-    [own | flows_from(tables, :ets.next(tables.flows, flow), left - 1, what)]
+  # In one step of the table, which a later call goes on from: it stands in the last sheaf.
+  def flows(name, after_flow, limit, :blocks) do
+    with_tables(name, fn tables ->
+      case rows(tables.flows, after_flow, limit) do
+        {rows, hint} -> {:ok, sheaves(tables, rows, {tables.flows, hint})}
+        :"$end_of_table" -> {:ok, []}
+      end
+    end)
   end
+
+  defp flows_from(_tables, flow, left) when flow == :"$end_of_table" or left == 0, do: []
+  defp flows_from(tables, flow, left), do: [flow | flows_from(tables, :ets.next(tables.flows, flow), left - 1)]
+
+  defp rows(table, {_flow, {table, hint}}, _limit), do: :ets.select(hint)
+  defp rows(table, {flow, _hint}, limit), do: rows(table, flow, limit)
+  defp rows(table, nil, limit), do: :ets.select(table, outlines([]), limit)
+  defp rows(table, flow, limit), do: :ets.select(table, outlines([{:>, :"$1", {:const, flow}}]), limit)
+
+  # Of closed flows `{flow, last, places}`, if those are known so, or else `{flow}`; of others `{flow, nil}`.
+  defp outlines(guard) do
+    row = row(Tables.any_row(), flow: :"$1", fixed: :"$2", closed: :"$3", places: :"$4")
+
+    [
+      {row, [{:is_binary, :"$4"} | guard], [{{:"$1", :"$2", :"$4"}}]},
+      {row, [:"$3" | guard], [{{:"$1"}}]},
+      {row, guard, [{{:"$1", nil}}]}
+    ]
+  end
+
+  defp sheaves(_tables, [], _hint), do: []
+  defp sheaves(tables, [{_flow, nil} = open | rows], hint), do: [open | sheaves(tables, rows, hint)]
+  defp sheaves(tables, [{flow} | rows], hint), do: [{flow, all_blocks(tables, flow)} | sheaves(tables, rows, hint)]
+
+  defp sheaves(tables, rows, hint) do
+    {closed, rows} = Enum.split_while(rows, &(tuple_size(&1) == 3))
+    paths = for number <- closed |> numbers([]) |> Enum.uniq(), do: {number, Tables.segment_path(tables, number)}
+    [%Sheaf{flows: closed, paths: paths, hint: hint} | sheaves(tables, rows, hint)]
+  end
+
+  # Flows that follow each other mostly lie in the same files.
+  defp numbers([{_flow, _last, places} | flows], numbers), do: numbers(flows, places_in(places, numbers))
+  defp numbers([], numbers), do: numbers
+
+  defp places_in(<<number::32, _::64, places::binary>>, [number | _] = numbers), do: places_in(places, numbers)
+  defp places_in(<<number::32, _::64, places::binary>>, numbers), do: places_in(places, [number | numbers])
+  defp places_in("", numbers), do: numbers
 
   # Nothing is added to a closed flow, so this is of one moment.
   @few 8
 
-  defp all_blocks(tables, row) when row(row, :closed) and row(row, :height) <= @few do
-    {:ok, pieces} = pieces(tables, row, 0, :infinity)
-    pieces
-  end
+  defp all_blocks(tables, flow) do
+    row = Tables.find(tables, flow)
 
-  defp all_blocks(_tables, _row), do: nil
+    with true <- row(row, :height) <= @few,
+         {:ok, pieces} <- pieces(tables, row, 0, :infinity),
+         do: pieces,
+         else: (_many -> nil)
+  end
 
   def log(name, :size) do
     with_tables(name, fn tables ->

@@ -223,7 +223,7 @@ defmodule EventSeal.Store.Disk.Recovery do
     genesis = Draft.genesis_place(genesis, place) || row(row, :genesis)
     key = Tables.block_key(row(row, :number), info.height)
     :ets.insert(state.tables.blocks, {key, info.first, place.number, place.payload_at, place.length})
-    :ets.insert(state.tables.flows, row(Draft.extend(row, info), genesis: genesis))
+    :ets.insert(state.tables.flows, Tables.placed(state.tables, row(Draft.extend(row, info), genesis: genesis)))
     state
   end
 

@@ -12,7 +12,7 @@ defmodule EventSeal.Store.Disk.Rotation do
   #
   # A failure in 1 or 2 leaves all as it was: the segments go back, the old generation is written on.
 
-  import EventSeal.Store.Disk.Tables, only: [row: 1, row: 2]
+  import EventSeal.Store.Disk.Tables, only: [row: 2]
   require EventSeal.Store.Disk.Tables
   alias EventSeal.{Error, Segments}
   alias EventSeal.Segments.{Fingerprints, Record}
@@ -211,10 +211,7 @@ defmodule EventSeal.Store.Disk.Rotation do
 
   # Most flows have their genesis in a segment: theirs are not copied out of the table.
   defp unplaced(tables) do
-    pattern =
-      row(flow: :_, number: :_, height: :_, fixed: :_, closed: :_, when_max: :_, next_seq: :_, through: :_, tail: :_)
-
-    :ets.select(tables.flows, [{row(pattern, genesis: :"$1"), [{:is_binary, :"$1"}], [:"$_"]}])
+    :ets.select(tables.flows, [{row(Tables.any_row(), genesis: :"$1"), [{:is_binary, :"$1"}], [:"$_"]}])
   end
 
   defp put(plan, {{flow, seq}, :pool, _, _, _, _} = entry) do

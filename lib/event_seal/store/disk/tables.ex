@@ -2,7 +2,7 @@ defmodule EventSeal.Store.Disk.Tables do
   @moduledoc false
   # What the store keeps in memory: where things lie, never the things. One process writes, any process reads.
   #
-  #   flows     a row a flow, in byte order of the id
+  #   flows     a row a flow, in byte order of the id; that of a closed flow has the places of its blocks, if they are few and small
   #   entries   {{flow, seq}, stage, meta at, meta length, data at, data length}: places in the journal
   #   blocks    {number of the flow << 32 | height, first, segment, offset, length}
   #   spent     {{flow, euid}}: retracted since the journal's generation began
@@ -29,8 +29,26 @@ defmodule EventSeal.Store.Disk.Tables do
     next_seq: 1,
     through: 0,
     genesis: nil,
-    tail: nil
+    tail: nil,
+    places: nil
   )
+
+  @doc "What a row matches, whatever it holds."
+  def any_row do
+    row(
+      flow: :_,
+      number: :_,
+      height: :_,
+      fixed: :_,
+      closed: :_,
+      when_max: :_,
+      next_seq: :_,
+      through: :_,
+      genesis: :_,
+      tail: :_,
+      places: :_
+    )
+  end
 
   @type t :: map
   @tries 200
@@ -69,6 +87,23 @@ defmodule EventSeal.Store.Disk.Tables do
   def segment_path(handle, number), do: Segments.locate(handle.files, handle.dirs, number)
 
   def block_key(number, height), do: :erlang.bsl(number, 32) + height
+
+  # So few blocks, with so few bytes together.
+  @few 8
+  @small 65_536
+
+  @doc "A flow's row once its blocks are in the tables: if it is closed, it has their places, as `EventSeal.Store.Sheaf` has them."
+  def placed(handle, row) when row(row, :closed) and row(row, :height) <= @few do
+    blocks =
+      for height <- 0..(row(row, :height) - 1), do: :ets.lookup(handle.blocks, block_key(row(row, :number), height))
+
+    if Enum.all?(blocks, &(&1 != [])) and Enum.sum(for([{_, _, _, _, length}] <- blocks, do: length)) <= @small,
+      do:
+        row(row, places: for([{_, _, number, at, length}] <- blocks, into: "", do: <<number::32, at::32, length::32>>)),
+      else: row
+  end
+
+  def placed(_handle, row), do: row
 
   @doc "Runs `fun` while the rows of these shards are marked as changing; all shards for `:all`."
   def change(handle, shards, fun) do

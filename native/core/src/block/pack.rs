@@ -1,7 +1,9 @@
 //! Writing a container's bytes, whatever values they record.
+use std::ops::DerefMut;
+
 use super::{BLOCK_MAGIC, ERASED, HEADER, Header, Kind, PREAMBLE, Seams, TAIL_MAGIC, padded_sum};
 use crate::suite::{Digest, UNIT};
-use crate::wire::pad;
+use crate::wire::padded;
 
 /// One event as a container records it.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,11 @@ pub struct Packing<'a> {
 /// The container that records these values, right or wrong: reading and verifying tell. Lengths are the caller's
 /// part: whole units of 64 bytes, 2 to 30 for a frame. Where no entry has a body, the bodies are cut off.
 pub fn pack(packing: &Packing<'_>) -> Vec<u8> {
+    pack_in(packing, |length| vec![0; length])
+}
+
+/// The same in room of the caller's, of the length that is asked for: each byte of it is written.
+pub(super) fn pack_in<R: DerefMut<Target = [u8]>>(packing: &Packing<'_>, room: impl FnOnce(usize) -> R) -> R {
     let entries = packing.entries;
     let count = entries.len();
     let frames: usize = entries.iter().map(|entry| entry.frame.len()).sum();
@@ -52,43 +59,67 @@ pub fn pack(packing: &Packing<'_>) -> Vec<u8> {
         verification + padded_sum(&[4 * count]) + bodies
     };
 
-    let mut out = Vec::with_capacity(total);
-    out.extend_from_slice(if packing.kind == Kind::Block {
+    let mut made = room(total);
+    let mut out = Out {
+        room: &mut made,
+        at: 0,
+    };
+    out.put(if packing.kind == Kind::Block {
         BLOCK_MAGIC
     } else {
         TAIL_MAGIC
     });
-    out.extend_from_slice(&(verification as u64).to_be_bytes());
-    out.extend_from_slice(&(total as u64).to_be_bytes());
-    out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&packing.hash);
-    out.extend_from_slice(packing.genesis_record);
-    out.extend_from_slice(&packing.header.encode());
-    packing
-        .seams
-        .all()
-        .for_each(|digest| out.extend_from_slice(digest));
-    out.extend(entries.iter().map(|entry| (entry.frame.len() / UNIT) as u8));
-    pad(&mut out, 0);
-    entries
-        .iter()
-        .for_each(|entry| out.extend_from_slice(entry.frame));
-    entries
-        .iter()
-        .for_each(|entry| out.extend_from_slice(&entry.hash));
-    pad(&mut out, 0);
-    entries.iter().for_each(|entry| out.extend_from_slice(&entry.id));
-    pad(&mut out, 0);
+    out.put(&(verification as u64).to_be_bytes());
+    out.put(&(total as u64).to_be_bytes());
+    out.put(&[0; 8]);
+    out.put(&packing.hash);
+    out.put(packing.genesis_record);
+    out.put(&packing.header.encode());
+    packing.seams.all().for_each(|digest| out.put(digest));
+    let units = |entry: &Entry<'_>| [(entry.frame.len() / UNIT) as u8];
+    entries.iter().for_each(|entry| out.put(&units(entry)));
+    out.pad();
+    entries.iter().for_each(|entry| out.put(entry.frame));
+    entries.iter().for_each(|entry| out.put(&entry.hash));
+    out.pad();
+    entries.iter().for_each(|entry| out.put(&entry.id));
+    out.pad();
     if bodies > 0 {
         let units = |entry: &Entry<'_>| (entry.body.map_or(0, <[u8]>::len) / UNIT) as u32 & !ERASED;
         entries
             .iter()
-            .for_each(|entry| out.extend_from_slice(&units(entry).to_be_bytes()));
-        pad(&mut out, 0);
+            .for_each(|entry| out.put(&units(entry).to_be_bytes()));
+        out.pad();
         entries
             .iter()
             .filter_map(|entry| entry.body)
-            .for_each(|body| out.extend_from_slice(body));
+            .for_each(|body| out.put(body));
     }
-    out
+    made
+}
+
+/// Bytes that are written one part after the other.
+struct Out<'r> {
+    room: &'r mut [u8],
+    at: usize,
+}
+
+impl Out<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let room = self.next(bytes.len());
+        if room.len() == bytes.len() {
+            room.copy_from_slice(bytes);
+        }
+    }
+
+    /// Zero bytes up to a whole number of units.
+    fn pad(&mut self) {
+        self.next(padded(self.at) - self.at).fill(0);
+    }
+
+    fn next(&mut self, length: usize) -> &mut [u8] {
+        let start = self.at;
+        self.at += length;
+        self.room.get_mut(start..self.at).unwrap_or_default()
+    }
 }

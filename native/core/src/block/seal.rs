@@ -1,4 +1,7 @@
 //! Sealing a run of events into a block, and packing what is not sealed yet.
+use std::ops::DerefMut;
+
+use super::pack::pack_in;
 use super::{BODY_UNITS_MAX, COUNT_MAX, Container, Entry, Header, Kind, Packing, Seams, pack};
 use crate::event::{Event, decode_salted_body};
 use crate::genesis::Genesis;
@@ -98,6 +101,14 @@ struct Run {
 
 /// Seals a run of events into a packed block.
 pub fn seal(sealing: &Sealing<'_>) -> Result<Vec<u8>, SealError> {
+    seal_in(sealing, |length| vec![0; length])
+}
+
+/// The same in room of the caller's, of the length that is asked for: each byte of it is written.
+pub fn seal_in<R: DerefMut<Target = [u8]>>(
+    sealing: &Sealing<'_>,
+    room: impl FnOnce(usize) -> R,
+) -> Result<R, SealError> {
     let genesis = Genesis::decode(sealing.genesis_record).map_err(SealError::Genesis)?;
     let digest = genesis.digest();
     let entries = sealing.entries;
@@ -130,14 +141,15 @@ pub fn seal(sealing: &Sealing<'_>) -> Result<Vec<u8>, SealError> {
     };
     let hash = header.digest();
     let genesis_record = sealing.genesis_record;
-    Ok(pack(&Packing {
+    let packing = Packing {
         kind: Kind::Block,
         genesis_record,
         header,
         hash,
         seams,
         entries,
-    }))
+    };
+    Ok(pack_in(&packing, room))
 }
 
 /// Packs a flow's settled, unsealed events behind its last sealed block. Their `id` is the provisional id.

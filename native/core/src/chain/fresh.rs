@@ -1,7 +1,7 @@
 //! New events, from their fields to settled runs.
 use super::run::{Run, Unsealed, records};
 use super::{Links, SettleError, Settled, Settling, settle_many};
-use crate::event::{Event, Invalid, put_salted_body, salted_size};
+use crate::event::{Event, FRAME_MIN, Invalid, put_salted_body, salted_size};
 use crate::suite::{Digest, Role, Suite, hash_each};
 
 /// An event that is to be packed; its commitment is still to be made.
@@ -50,14 +50,21 @@ struct Bodies {
     ends: Vec<usize>,
 }
 
+impl Fresh<'_> {
+    /// The bytes of its salted bodies.
+    fn size(&self) -> usize {
+        let sizes = self.drafts.iter().map(|draft| salted_size(draft.body.len()));
+        sizes.sum()
+    }
+}
+
 impl Bodies {
-    fn salted(drafts: &[Draft<'_>]) -> Bodies {
-        let size = drafts.iter().map(|draft| salted_size(draft.body.len())).sum();
+    fn salted(flow: &Fresh<'_>) -> Bodies {
         let mut bodies = Bodies {
-            bytes: Vec::with_capacity(size),
-            ends: Vec::with_capacity(drafts.len()),
+            bytes: Vec::with_capacity(flow.size()),
+            ends: Vec::with_capacity(flow.drafts.len()),
         };
-        for draft in drafts {
+        for draft in &flow.drafts {
             put_salted_body(&mut bodies.bytes, &draft.salt, draft.body);
             bodies.ends.push(bodies.bytes.len());
         }
@@ -72,13 +79,23 @@ impl Bodies {
     }
 }
 
+/// Flows are packed together up to so many bytes of bodies: these are hashed while the cache holds them.
+const TOGETHER: usize = 512 * 1024;
+
 /// Packs and settles new events in many flows. All settle, or none.
 pub fn settle_fresh(flows: Vec<Fresh<'_>>) -> Result<Vec<Grown>, NotSettled> {
-    let bodies: Vec<Bodies> = flows.iter().map(|flow| Bodies::salted(&flow.drafts)).collect();
-    let commitments = commitments(&flows, &bodies);
-    let flows = flows.into_iter().zip(commitments);
-    let settling = flows.map(|(flow, commitments)| packed(flow, commitments));
-    let settling = settling.collect::<Result<_, _>>().map_err(NotSettled::Invalid)?;
+    let mut bodies = Vec::with_capacity(flows.len());
+    let mut settling = Vec::with_capacity(flows.len());
+    let mut waiting: &[Fresh<'_>] = &flows;
+    while !waiting.is_empty() {
+        let (now, later) = waiting.split_at(together(waiting));
+        let own: Vec<Bodies> = now.iter().map(Bodies::salted).collect();
+        for (flow, commitments) in now.iter().zip(commitments(now, &own)) {
+            settling.push(packed(flow, commitments).map_err(NotSettled::Invalid)?);
+        }
+        bodies.extend(own);
+        waiting = later;
+    }
     let settled = settle_many(settling).map_err(NotSettled::Error)?;
     let flows = settled.into_iter().zip(bodies);
     Ok(flows
@@ -88,6 +105,16 @@ pub fn settle_fresh(flows: Vec<Fresh<'_>>) -> Result<Vec<Grown>, NotSettled> {
             bodies,
         })
         .collect())
+}
+
+/// How many of the flows are packed together: at least one.
+fn together(flows: &[Fresh<'_>]) -> usize {
+    let mut bytes = 0;
+    let few = flows.iter().take_while(|flow| {
+        bytes += flow.size();
+        bytes <= TOGETHER
+    });
+    few.count().max(1)
 }
 
 /// Those of a suite are hashed side by side.
@@ -113,10 +140,10 @@ fn commitments(flows: &[Fresh<'_>], bodies: &[Bodies]) -> Vec<Vec<Digest>> {
     commitments
 }
 
-fn packed(flow: Fresh<'_>, commitments: Vec<Digest>) -> Result<Settling, Invalid> {
+fn packed(flow: &Fresh<'_>, commitments: Vec<Digest>) -> Result<Settling, Invalid> {
     let drafts = flow.drafts.iter().zip(commitments);
     let frames = drafts.map(|(draft, commitment)| {
-        let mut frame = Vec::with_capacity(256);
+        let mut frame = Vec::with_capacity(FRAME_MIN);
         let event = Event {
             commitment,
             ..draft.event
@@ -125,7 +152,7 @@ fn packed(flow: Fresh<'_>, commitments: Vec<Digest>) -> Result<Settling, Invalid
     });
     Ok(Settling {
         frames: frames.collect::<Result<_, _>>()?,
-        links: flow.links,
+        links: flow.links.clone(),
         closing: false,
     })
 }
@@ -134,11 +161,18 @@ impl Grown {
     /// The settled events as they are to be kept.
     pub fn runs(&self) -> Vec<Run<'_>> {
         let entries = &self.settled.entries;
-        let events = entries.iter().zip(self.bodies.each());
-        let events: Vec<_> = events.map(|(entry, body)| Unsealed::new(entry, body)).collect();
+        let mut events = entries
+            .iter()
+            .zip(self.bodies.each())
+            .map(|(entry, body)| Unsealed::new(entry, body));
         let first = entries.first().map_or(0, |entry| entry.n);
-        records(events.len())
-            .filter_map(|range| Some((first + range.start as u64, events.get(range)?.to_vec())))
+        records(entries.len())
+            .map(|range| {
+                (
+                    first + range.start as u64,
+                    events.by_ref().take(range.len()).collect(),
+                )
+            })
             .collect()
     }
 }

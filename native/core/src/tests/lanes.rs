@@ -102,6 +102,22 @@ fn blake3_equals_its_crate_at_every_count_of_lanes() {
 }
 
 #[test]
+fn blake3_of_several_chunks_equals_its_crate_around_every_edge_and_at_every_count() {
+    for chunks in 1..=17 {
+        for length in [-65, -64, -1, 0, 1, 63, 64, 65, 512].map(|beside| (chunks * 1024 + beside) as usize) {
+            for count in [1, 2, 3, 7, 8, 9, 16, 17, 25, 33] {
+                let inputs = inputs(count, length);
+                let mode = (chunks as usize + count) % 3;
+                let algorithm = blake3_of(&[])[mode].0;
+                let expected: Vec<Digest> = inputs.iter().map(|input| blake3_of(input)[mode].1).collect();
+                let digests = digest_each_by(Path::fastest(), algorithm, &views(&inputs));
+                assert_eq!(digests, expected, "{algorithm:?}, {count} of {length} bytes");
+            }
+        }
+    }
+}
+
+#[test]
 fn roles_are_hashed_alike_by_every_path_at_every_number_of_blocks() {
     for path in paths() {
         for (suite, role) in [(Suite::Sha256, Role::Body), (Suite::Blake3, Role::Event)] {

@@ -118,6 +118,32 @@ fn new_events_become_what_packing_and_settling_one_after_the_other_makes() {
 }
 
 #[test]
+fn flows_with_more_bodies_than_are_packed_together_settle_as_each_alone() {
+    fn large(flow: &Flow) -> Fresh<'_> {
+        let mut fresh = fresh(flow);
+        fresh
+            .drafts
+            .iter_mut()
+            .for_each(|draft| draft.body = &[7; 40_000]);
+        fresh
+    }
+    let flows: Vec<Flow> = [9, 0, 30, 1, 7, 3]
+        .iter()
+        .flat_map(|count| SUITES.map(|suite| open(suite, *count)))
+        .collect();
+    let together = settle_fresh(flows.iter().map(large).collect()).unwrap();
+    assert_eq!(together.len(), flows.len());
+    for (flow, grown) in flows.iter().zip(&together) {
+        let alone = settle_fresh(vec![large(flow)]).unwrap();
+        assert_eq!(
+            (&grown.links, &grown.settled),
+            (&alone[0].links, &alone[0].settled)
+        );
+        assert_eq!(grown.runs(), alone[0].runs());
+    }
+}
+
+#[test]
 fn of_new_events_all_are_settled_or_none() {
     let (good, other) = (open(Suite::Sha256, 5), open(Suite::Blake3, 5));
     let mut invalid = fresh(&other);

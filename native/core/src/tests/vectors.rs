@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::block::{Container, Entry, Sealing, pack_tail, seal};
+use crate::block::{Container, Entry, Sealing, pack_tail, seal, seal_in};
 use crate::chain::{Links, settle};
 use crate::event::{self, Event, Where, salted_body};
 use crate::genesis::Genesis;
@@ -247,7 +247,7 @@ pub fn seal_fast(vector: &Vector, batch: usize) -> Vec<Vec<u8>> {
         };
         let hash = |n: i64| flow.event_hash(n).unwrap();
         let run: Vec<Entry> = (first..=last).map(|n| entry(n as usize - 1, id(n))).collect();
-        let packed = seal(&Sealing {
+        let sealing = Sealing {
             genesis_record: &record,
             height: block.height,
             first: block.first,
@@ -259,8 +259,10 @@ pub fn seal_fast(vector: &Vector, batch: usize) -> Vec<Vec<u8>> {
             next_hashes: [hash(last + 1), hash(last + 2), hash(last + 3)],
             closes: flow.closes(&block),
             entries: &run,
-        })
-        .unwrap();
+        };
+        let packed = seal(&sealing).unwrap();
+        let in_used_room = seal_in(&sealing, |length| vec![0xaa; length]);
+        assert_eq!(in_used_room.as_ref(), Ok(&packed), "{name}");
         assert_eq!(packed, flow.pack_block(&block, &previous), "{name}");
         previous = *Container::decode(&packed).unwrap().hash();
         assert_eq!(previous, digest(&line["hash"]), "{name}");

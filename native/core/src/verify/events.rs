@@ -5,7 +5,7 @@ use super::fault::{Datum, FaultClass, Found};
 use super::piece::Context;
 use super::view::{View, lookup};
 use crate::block::Body;
-use crate::event::{COMMITMENT_AT, Event, decode_salted_body};
+use crate::event::{COMMITMENT_AT, Frames, decode_salted_body};
 use crate::link::{Linked, linked};
 use crate::suite::{Digest, Role, Suite, hash, hash_each, hash_unless};
 
@@ -112,10 +112,11 @@ fn check_wanted(suite: Suite, slices: &mut [Slice<'_>]) -> Option<()> {
     };
     let mut bodies = bodies.into_iter().zip(&of_bodies);
     let mut frames = frames.into_iter().zip(&of_frames);
+    let mut reading = Frames::default();
     for slice in slices.iter_mut() {
         slice.bodies(&mut bodies);
         for (i, (frame, digest)) in slice.range.clone().zip(frames.by_ref()) {
-            slice.frame(i, frame, digest);
+            slice.frame(i, frame, digest, &mut reading);
         }
     }
     ids(suite, slices);
@@ -214,7 +215,7 @@ impl<'a> Slice<'a> {
     }
 
     /// A frame against its event hash, and the rules for kinds.
-    fn frame(&mut self, i: usize, frame: &[u8], digest: &Digest) {
+    fn frame<'b>(&mut self, i: usize, frame: &'b [u8], digest: &Digest, reading: &mut Frames<'b>) {
         let (view, part) = (self.view, &mut self.part);
         let recorded = view.hash(i as isize);
         if recorded != *digest && !view.only_commitment_differs(frame, lookup(&self.bad_bodies, i), &recorded)
@@ -224,9 +225,9 @@ impl<'a> Slice<'a> {
             part.unsound.push(i);
             return;
         }
-        match Event::decode(frame) {
-            Ok(event) if event.closes() != view.must_close(i) => {
-                part.fault(i, FaultClass::Close, event.closes(), view.must_close(i));
+        match reading.closes(frame) {
+            Ok(closes) if closes != view.must_close(i) => {
+                part.fault(i, FaultClass::Close, closes, view.must_close(i));
             }
             Ok(_) => {}
             Err(malformed) => {

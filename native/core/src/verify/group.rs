@@ -1,6 +1,7 @@
 //! Containers checked together: small ones fill the lanes between them, a great one by itself.
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -9,7 +10,7 @@ use super::logged::held;
 use super::piece::{Context, Piece, State, Unopened, Whole};
 use super::run::{Linked, Linking};
 use super::view::View;
-use super::{Control, Source};
+use super::{Control, ReadFault, Source};
 use crate::block::{Body, Container};
 use crate::log::Ledger;
 use crate::merkle;
@@ -110,12 +111,7 @@ pub(super) fn check<S: Source + ?Sized>(
     group: &[Context<'_>],
     buffers: &mut Vec<Vec<u8>>,
 ) -> Vec<Piece> {
-    buffers.resize_with(buffers.len().max(group.len()), Vec::new);
-    let opened: Vec<(u64, Result<Container<'_>, Unopened>)> = group
-        .iter()
-        .zip(buffers)
-        .map(|(context, buffer)| open(source, context, buffer))
-        .collect();
+    let opened = open(source, group, buffers);
     let whole: Vec<(&Context<'_>, &Container<'_>)> = group
         .iter()
         .zip(&opened)
@@ -149,20 +145,40 @@ fn suite_of((_, container): &(&Context<'_>, &Container<'_>)) -> Suite {
     container.header().suite
 }
 
+type Opened<'a> = (u64, Result<Container<'a>, Unopened>);
+
 fn open<'a, S: Source + ?Sized>(
     source: &'a S,
-    context: &Context<'_>,
-    buffer: &'a mut Vec<u8>,
-) -> (u64, Result<Container<'a>, Unopened>) {
-    if context.control.stopped() {
-        return (0, Err(Unopened::Stopped));
+    group: &[Context<'_>],
+    buffers: &'a mut Vec<Vec<u8>>,
+) -> Vec<Opened<'a>> {
+    let stopped = || group.iter().any(|context| context.control.stopped());
+    if stopped() {
+        return group.iter().map(|_| (0, Err(Unopened::Stopped))).collect();
     }
-    match source.read(context.index, buffer) {
+    let indexes: Vec<usize> = group.iter().map(|context| context.index).collect();
+    let one = |read: Result<&'a [u8], ReadFault>| match read {
         Ok(bytes) => (
             bytes.len() as u64,
             Container::decode(bytes).map_err(Unopened::Malformed),
         ),
         Err(_) => (0, Err(Unopened::Unreadable)),
+    };
+    source.read_each(&indexes, buffers).into_iter().map(one).collect()
+}
+
+/// Buffers that threads have read into and may read into again: what they hold is in memory already.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Vec<Vec<Vec<u8>>>>);
+
+impl Spare {
+    /// With some that no other thread has.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Vec<Vec<u8>>) -> T) -> T {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = lock().pop().unwrap_or_default();
+        let made = work(&mut buffers);
+        lock().push(buffers);
+        made
     }
 }
 
