@@ -31,11 +31,10 @@ defmodule EventSeal.Command do
   }
 
   alias EventSeal.{Page, Proof, Rebuild, Restore, Signer, Store, Verdict, Verifier}
-  alias EventSeal.Command.{Asked, Examination, Place, Report, Signed}
+  alias EventSeal.Command.{Asked, Examination, Opened, Place, Report, Signed}
   alias EventSeal.Stamp.Kept
 
   @type status :: 0 | 1 | 2
-  @tries 3
   @suites %{"sha256" => :sha256, "blake3" => :blake3}
 
   @doc """
@@ -156,7 +155,7 @@ defmodule EventSeal.Command do
   def checkpoint(args) do
     run("checkpoint --dir DIR [--archive DIR] --out FILE", args, [dir: :string, archive: :string, out: :string], fn
       %{dir: _, out: out} = opts, [] ->
-        with_reader(Place.of(opts), fn store ->
+        Opened.with_reader(Place.of(opts), fn store ->
           with {:ok, checkpoint} <- signed(store), :ok <- write(out, checkpoint.note) do
             Report.checkpoint(checkpoint, out)
             0
@@ -257,7 +256,7 @@ defmodule EventSeal.Command do
       [dir: :string, archive: :string, verification: :string, out: :string],
       fn
         %{verification: kept} = opts, [] when is_map_key(opts, :dir) ->
-          with_apart(kept, &doctor(Place.of(opts), opts[:out], &1))
+          Opened.with_apart(kept, &doctor(Place.of(opts), opts[:out], &1))
 
         %{dir: _} = opts, [] ->
           doctor(Place.of(opts), opts[:out], nil)
@@ -303,8 +302,8 @@ defmodule EventSeal.Command do
   end
 
   defp migrate(from, to) do
-    with_store(from, :read, fn old ->
-      with_store(to, :write, fn new ->
+    Opened.with_store(from, :read, fn old ->
+      Opened.with_store(to, :write, fn new ->
         with {:ok, report} <- Migrate.run(old, new, progress: Report.progress()) do
           Report.migrate(report, to[:dir])
           verdict({:ok, report.verdict}, to[:dir])
@@ -380,7 +379,7 @@ defmodule EventSeal.Command do
     name = __MODULE__.Import
 
     with {:ok, adapter} <- Place.adapter(disk) do
-      with_child({EventSeal, name: name, store: adapter, suite: suite, pool_window: 0}, fn ->
+      Opened.with_child({EventSeal, name: name, store: adapter, suite: suite, pool_window: 0}, fn ->
         with {:ok, report} <- Import.run(name, files, skip_bad: skip_bad, progress: Report.progress()) do
           Report.import(report, disk[:dir])
           if report.kept, do: 0, else: 1
@@ -402,7 +401,7 @@ defmodule EventSeal.Command do
   end
 
   defp restore(disk, files) do
-    with_store(disk, :write, fn store ->
+    Opened.with_store(disk, :write, fn store ->
       with {:ok, report} <- Restore.run(store, files) do
         Report.restore(report, disk[:dir])
         0
@@ -417,7 +416,7 @@ defmodule EventSeal.Command do
   end
 
   defp export(disk, out, format) do
-    with_reader(disk, fn store ->
+    Opened.with_reader(disk, fn store ->
       with {:ok, report} <- Export.run(store, out, format: format, progress: Report.progress()) do
         Report.export(report, out)
         0
@@ -426,7 +425,7 @@ defmodule EventSeal.Command do
   end
 
   defp head(disk, out) do
-    with_reader(disk, fn store ->
+    Opened.with_reader(disk, fn store ->
       with {:ok, count} <- Heads.write(store, out) do
         Report.head(count, out)
         0
@@ -434,14 +433,14 @@ defmodule EventSeal.Command do
     end)
   end
 
-  defp verify_dir(disk, nil, opts), do: with_reader(disk, &verify_store(&1, opts, disk[:dir]))
+  defp verify_dir(disk, nil, opts), do: Opened.with_reader(disk, &verify_store(&1, opts, disk[:dir]))
 
   defp verify_dir(disk, apart, opts) do
-    with_both(disk, apart, @tries, fn store, apart -> verify_store(store, [apart: apart] ++ opts, disk[:dir]) end)
+    Opened.with_both(disk, apart, fn store, apart -> verify_store(store, [apart: apart] ++ opts, disk[:dir]) end)
   end
 
   defp ask_stamp(disk, opts, out) do
-    with_reader(disk, fn store ->
+    Opened.with_reader(disk, fn store ->
       with {:ok, request} <- Kept.request(store, opts), :ok <- write(out, request) do
         Report.stamp_request(out)
         0
@@ -451,7 +450,7 @@ defmodule EventSeal.Command do
 
   defp keep_stamp(disk, request, response, anchors) do
     with {:ok, request} <- read(request), {:ok, response} <- read(response) do
-      with_store(disk, :write, fn store ->
+      Opened.with_store(disk, :write, fn store ->
         with {:ok, stamp, _last} <- Kept.add(store, request, response, anchors) do
           Report.stamp(stamp, disk[:dir])
           0
@@ -460,30 +459,10 @@ defmodule EventSeal.Command do
     end
   end
 
-  # The verification store is opened first: whatever it shows is in the events' store then. A checkpoint that a host signs in
-  # between covers more than it shows: then both are opened again.
-  defp with_both(disk, apart, tries, fun) do
-    opened =
-      with_apart(apart, fn apart ->
-        with_reader(disk, fn store ->
-          if tries == 1 or covered?(store, apart), do: fun.(store, apart), else: :again
-        end)
-      end)
-
-    if opened == :again, do: with_both(disk, apart, tries - 1, fun), else: opened
-  end
-
-  defp covered?(store, apart) do
-    with {:ok, %{size: size}} <- Checkpoint.last(store),
-         {:ok, %{leaves: leaves}} when leaves < size <- Store.log(apart, :size),
-         do: false,
-         else: (_covered -> true)
-  end
-
   defp verify_store(store, opts, dir), do: verdict(Verifier.run(store, [progress: Report.progress()] ++ opts), dir)
 
   defp prove(disk, flow, n, disclose, out) do
-    with_reader(disk, fn store ->
+    Opened.with_reader(disk, fn store ->
       with {:ok, checkpoint} <- signed(store),
            {:ok, tree} <- Log.Tree.open(store),
            {:ok, text} <- Proof.make(store, tree, checkpoint, flow, n, disclose),
@@ -495,7 +474,7 @@ defmodule EventSeal.Command do
   end
 
   defp packet(disk, flow, opts, out) do
-    with_reader(disk, fn store ->
+    Opened.with_reader(disk, fn store ->
       with {:ok, packet} <- Archive.packet(store, flow, Keyword.put_new(opts, :disclose, false)),
            :ok <- write(out, packet) do
         Report.packet(byte_size(packet), opts[:disclose], out)
@@ -506,7 +485,7 @@ defmodule EventSeal.Command do
 
   defp page(disk, %{out: out} = opts) do
     with {:ok, audit} <- if(opts[:audit], do: Auditor.noted(opts[:audit]), else: {:ok, nil}) do
-      with_reader(disk, fn store ->
+      Opened.with_reader(disk, fn store ->
         with {:ok, page} <-
                page(
                  store,
@@ -538,15 +517,15 @@ defmodule EventSeal.Command do
   defp write(path, text), do: Error.posix(File.write(path, text, [:exclusive]), path)
 
   defp doctor(disk, nil, kept) do
-    with_store(disk, :examine, fn store ->
+    Opened.with_store(disk, :examine, fn store ->
       with {:ok, found} <- Doctor.run(store, nil, kept), do: found(found, disk[:dir], nil)
     end)
   end
 
   defp doctor(disk, out, kept) do
     with :ok <- new(out, disk[:dir]) do
-      with_store(disk, :examine, fn store ->
-        with_store([dir: out], :write, fn saved ->
+      Opened.with_store(disk, :examine, fn store ->
+        Opened.with_store([dir: out], :write, fn saved ->
           with {:ok, found} <- Doctor.run(store, {saved, Path.join(out, "doctor")}, kept),
                do: found(found, disk[:dir], out)
         end)
@@ -562,8 +541,8 @@ defmodule EventSeal.Command do
 
   defp rebuild(disk, new, out, known) do
     with :ok <- there(disk), {:ok, out} <- record(new, out, disk[:dir]) do
-      with_store(disk, :write, fn store ->
-        with_store(new, :write, __MODULE__.Apart, fn apart ->
+      Opened.with_store(disk, :write, fn store ->
+        Opened.with_store(new, :write, Opened.Apart, fn apart ->
           with {:ok, report} <- Rebuild.run(store, apart, [progress: Report.progress()] ++ known),
                do: rebuilt(report, disk[:dir], new[:dir], Path.join(out, "report.txt"))
         end)
@@ -624,35 +603,6 @@ defmodule EventSeal.Command do
   end
 
   defp verdict({:error, _} = error, _what), do: error
-
-  # A reader takes no lock: the host that holds the store goes on.
-  defp with_reader(disk, fun), do: with_store(disk, :read, fun)
-
-  defp with_apart(named, fun), do: with_store(Place.at(named), :read, __MODULE__.Apart, fun)
-
-  defp with_store(disk, mode, fun),
-    do: with_store(disk, mode, if(mode == :write, do: __MODULE__.Saved, else: __MODULE__.Reader), fun)
-
-  defp with_store(disk, mode, name, fun) do
-    with {:ok, {module, opts}} <- Place.adapter(disk, mode: mode),
-         do: with_child(module.child_spec({name, opts}), fn -> fun.(Store.handle(module, name)) end)
-  end
-
-  defp with_child(child, fun) do
-    trapping = Process.flag(:trap_exit, true)
-
-    try do
-      with {:ok, supervisor} <- Supervisor.start_link([child], strategy: :one_for_one) do
-        try do
-          fun.()
-        after
-          Supervisor.stop(supervisor)
-        end
-      end
-    after
-      Process.flag(:trap_exit, trapping)
-    end
-  end
 
   defp could_not(text) do
     IO.puts(:stderr, text)
