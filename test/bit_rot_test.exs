@@ -34,13 +34,17 @@ defmodule EventSeal.BitRotTest do
       |> Task.async_stream(&shard(&1, store, tmp), timeout: :infinity)
       |> Enum.flat_map(fn {:ok, found} -> found end)
 
-    assert Enum.count(struck) == Enum.sum(for {_name, bytes} <- store.files, do: byte_size(bytes))
+    # All there is, but for the room behind the journal's last group.
+    room = for {"journal-" <> _ = name, bytes} <- store.files, do: byte_size(bytes) - last(store.regions, name)
+    assert Enum.count(struck) == Enum.sum(for {_name, bytes} <- store.files, do: byte_size(bytes)) - Enum.sum(room)
     # Slack: bytes whose loss changes no answer, since they are not needed any more or are made anew.
     slack = for {flip, :harmless} <- struck, do: slack(flip.region)
 
     assert Enum.frequencies(slack) ==
              Enum.frequencies(for flip <- flips(store.regions), slack?(flip.region), do: slack(flip.region))
   end
+
+  defp last(regions, name), do: Enum.max(for region <- regions, region.file == name, do: region.to)
 
   describe "a file that is" do
     setup %{store: store} do

@@ -86,7 +86,8 @@ defmodule EventSeal.BitRot do
 
   defp holds({kind, _from, _count}), do: [kind]
 
-  defp groups(_name, bytes, at) when at == byte_size(bytes), do: []
+  # Behind them is room, which holds nothing.
+  defp groups(_name, bytes, at) when at == byte_size(bytes) or binary_part(bytes, at, 8) == <<0::64>>, do: []
 
   defp groups(name, bytes, at) do
     <<_::binary-size(at), _::binary-16, length::64, _::binary-8, payload::binary-size(length), _::binary>> = bytes
