@@ -116,7 +116,7 @@ defmodule Bench.Database do
     {:ok, chain} = Chain.open("patient/1", created_at: 0, nonce: <<0::128>>)
     {:ok, [{chain, _runs}]} = Chain.settle_drafts([{chain, for(n <- 1..(count + 3), do: draft(n, bytes))}])
     {:ok, block, _chain} = Chain.seal(chain, sealed_at: count)
-    {:ok, _front, [_units, frames, hashes, ids, _lengths, bodies], spans} = Parts.split(block)
+    {:ok, _front, {[_units, frames, hashes, ids, _lengths, bodies], spans}} = Parts.split(block)
 
     for {{frame, frame_size, body, body_size, nil}, at} <- Enum.with_index(spans) do
       [binary_part(frames, frame, frame_size), binary_part(hashes, 32 * at, 32), binary_part(ids, 32 * at, 32)] ++
