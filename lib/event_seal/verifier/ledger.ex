@@ -71,7 +71,9 @@ defmodule EventSeal.Verifier.Ledger do
 
   # Those that the store has: the last, nil if that one cannot be read, all that can be, and a fault for each other.
   defp stored(store) do
-    read = for {item, index} <- Enum.with_index(items(store)), do: {index, item && Checkpoint.unpack(item)}
+    read =
+      for {item, index} <- Enum.with_index(checkpoints(store)), do: {index, is_binary(item) && Checkpoint.unpack(item)}
+
     {good, bad} = Enum.split_with(read, fn {_index, read} -> match?({:ok, _}, read) end)
     last = with {_index, {:ok, last}} <- List.last(read), do: last, else: (_none -> nil)
 
@@ -79,18 +81,19 @@ defmodule EventSeal.Verifier.Ledger do
      for({at, _} <- bad, do: fault(@log, at, :checkpoint))}
   end
 
-  defp items(store) do
+  defp checkpoints(store) do
     %{checkpoints: count} = ok!(Store.log(store, :size))
-    for from <- 0..(count - 1)//@page, item <- items(store, from, min(@page, count - from)), do: item
+    for from <- 0..(count - 1)//@page, item <- items(store, :checkpoints, from, min(@page, count - from)), do: item
   end
 
-  # One that cannot be read is nil, and hides no other.
-  defp items(store, from, count) do
-    case Store.log(store, {:checkpoints, from, count}) do
+  @doc "So many leaves or checkpoints of a log, from an index on. One that cannot be read is `:unreadable`, and hides no other."
+  @spec items(Store.t(), :leaves | :checkpoints, non_neg_integer, pos_integer) :: [binary | :unreadable]
+  def items(store, kind, from, count) do
+    case Store.log(store, {kind, from, count}) do
       {:ok, items} when length(items) == count -> items
       {:error, %Error{reason: :storage} = error} -> raise error
-      _unreadable when count > 1 -> Enum.flat_map(from..(from + count - 1), &items(store, &1, 1))
-      _unreadable -> [nil]
+      _unreadable when count > 1 -> Enum.flat_map(from..(from + count - 1), &items(store, kind, &1, 1))
+      _unreadable -> [:unreadable]
     end
   end
 
@@ -99,7 +102,8 @@ defmodule EventSeal.Verifier.Ledger do
     do: learn(store, held, {size, {size, root}}, points, Map.put(roots, size, root))
 
   defp learn(store, held, {size, _head}, points, roots) do
-    count = Enum.min([@page | Enum.map(points, &(&1 - size))])
+    # They ascend: the first is the nearest.
+    count = with([next | _] <- points, do: min(@page, next - size), else: ([] -> @page))
 
     case Store.log(store, {:leaves, size, count}) do
       {:ok, []} ->

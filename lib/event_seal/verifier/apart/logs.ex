@@ -5,8 +5,9 @@ defmodule EventSeal.Verifier.Apart.Logs do
   # Which log is right a checkpoint decides: the one that was kept elsewhere, if there is one, else those that the stores
   # have. Where it cannot, a leaf must be met by the block that it is of.
 
-  alias EventSeal.{Chain, Checkpoint, Error, Fault, Native, Store}
+  alias EventSeal.{Chain, Checkpoint, Fault, Native, Store}
   alias EventSeal.Log.Tree
+  alias EventSeal.Verifier.Ledger
 
   @page 4_096
   @log "log"
@@ -63,25 +64,8 @@ defmodule EventSeal.Verifier.Apart.Logs do
   end
 
   defp pairs(logs, {kind, from, count}) do
-    kept = items(logs.apart, kind, from, count)
-    [Enum.to_list(from..(from + count - 1)), items(logs.store, kind, from, count), kept] |> Enum.zip()
-  end
-
-  # One that cannot be read is none of those that can.
-  defp items(store, kind, from, count) do
-    case Store.log(store, {kind, from, count}) do
-      {:ok, items} when length(items) == count ->
-        items
-
-      {:error, %Error{reason: :corrupt}} when count > 1 ->
-        Enum.flat_map(from..(from + count - 1), &items(store, kind, &1, 1))
-
-      {:error, %Error{reason: :storage} = error} ->
-        raise error
-
-      _unreadable ->
-        [:unreadable]
-    end
+    kept = Ledger.items(logs.apart, kind, from, count)
+    [Enum.to_list(from..(from + count - 1)), Ledger.items(logs.store, kind, from, count), kept] |> Enum.zip()
   end
 
   defp differ({_index, same, same}, _differed?), do: {:cont, false}
@@ -90,7 +74,7 @@ defmodule EventSeal.Verifier.Apart.Logs do
 
   defp checkpoints(logs, events, kept) do
     differing = differing(logs, :checkpoints, min(events, kept))
-    short = if kept > events, do: [{events, nil, hd(items(logs.apart, :checkpoints, events, 1))}], else: []
+    short = if kept > events, do: [{events, nil, hd(Ledger.items(logs.apart, :checkpoints, events, 1))}], else: []
 
     {logs, faults} =
       Enum.reduce(differing ++ short, {logs, []}, fn {index, one, other}, {logs, faults} ->
@@ -108,7 +92,7 @@ defmodule EventSeal.Verifier.Apart.Logs do
   defp needed(_logs, 0), do: 0
 
   defp needed(%{last: last} = logs, count) do
-    with [item] when is_binary(item) <- items(logs.store, :checkpoints, count - 1, 1),
+    with [item] when is_binary(item) <- Ledger.items(logs.store, :checkpoints, count - 1, 1),
          {:ok, %{size: size}} when size < last.size <- Checkpoint.unpack(item),
          do: count,
          else: (_of_its_size -> needed(logs, count - 1))
