@@ -168,7 +168,7 @@ defmodule EventSeal.Store do
   """
   @spec shared?(t) :: boolean
   def shared?(%__MODULE__{module: module}),
-    do: Code.ensure_loaded?(module) and function_exported?(module, :shared?, 0) and module.shared?()
+    do: offers?(module, :shared?, 0) and module.shared?()
 
   @doc """
   What is kept and belongs to nothing, so that whoever follows flows, blocks and log never meets it, and what of the store
@@ -188,8 +188,11 @@ defmodule EventSeal.Store do
   def read(%Piece{} = piece), do: Piece.read(piece)
 
   defp optional(store, callback, arity, without, fun) do
-    if function_exported?(store.module, callback, arity), do: span(store, callback, fun), else: without
+    if offers?(store.module, callback, arity), do: span(store, callback, fun), else: without
   end
+
+  defp offers?(module, callback, arity),
+    do: Code.ensure_loaded?(module) and function_exported?(module, callback, arity)
 
   defp span(store, callback, fun) do
     Telemetry.span([:event_seal, :store, callback], %{store: store.name, module: store.module}, fun)

@@ -447,9 +447,14 @@ defmodule EventSeal.Verifier do
 
   # What is read by a function is read here, as much as one native call is given, some at a time.
   defp present(flows) do
-    reads = for %{pieces: pieces} <- flows, {:read, _length, fun} <- pieces, do: fun
-    {flows, []} = Enum.map_reduce(flows, read_all(reads), &present/2)
-    flows
+    case for %{pieces: pieces} <- flows, {:read, _length, fun} <- pieces, do: fun do
+      [] ->
+        flows
+
+      reads ->
+        {flows, []} = Enum.map_reduce(flows, read_all(reads), &present/2)
+        flows
+    end
   end
 
   defp present(%{pieces: _} = flow, blocks) do
@@ -462,8 +467,6 @@ defmodule EventSeal.Verifier do
 
   defp present_piece({:read, _length, _fun}, [block | blocks]), do: {block, blocks}
   defp present_piece(at, blocks), do: {at, blocks}
-
-  defp read_all([]), do: []
 
   defp read_all(reads) do
     for {:ok, read} <- Task.async_stream(reads, & &1.(), max_concurrency: @reads, timeout: :infinity) do

@@ -91,22 +91,22 @@ defmodule EventSeal.Store.Disk.Journal do
   """
   def append(%{files: files} = journal, payload) do
     {bytes, size} = group(journal, payload)
-    more = more_room(journal, size)
-    zeros = :binary.copy(<<0>>, max(more - size, 0))
+    end_of_group = journal.length + size
+    spare = spare(journal, size)
 
-    with {:write, :ok} <- {:write, files.pwrite(journal.fd, journal.length, [bytes, zeros])},
+    with {:write, :ok} <- {:write, files.pwrite(journal.fd, journal.length, [bytes, :binary.copy(<<0>>, spare)])},
          {:sync, :ok} <- {:sync, files.datasync(journal.fd)} do
-      room = max(journal.room, journal.length + more)
-      {:ok, %{journal | sequence: journal.sequence + 1, length: journal.length + size, room: room}}
+      room = max(journal.room, end_of_group + spare)
+      {:ok, %{journal | sequence: journal.sequence + 1, length: end_of_group, room: room}}
     else
       {:sync, {:error, reason}} -> {:error, :unknown, reason}
       {:write, {:error, reason}} -> cut_back(journal, reason)
     end
   end
 
-  # How many bytes the group is written with.
-  defp more_room(%{length: length, room: room}, size) when length + size <= room or size > @large, do: size
-  defp more_room(%{length: length}, size), do: size + min(max(length, @least_room), @most_room)
+  # How much room a group brings.
+  defp spare(%{length: length, room: room}, size) when length + size <= room or size > @large, do: 0
+  defp spare(%{length: length}, _size), do: min(max(length, @least_room), @most_room)
 
   # The cut is synced too: a group that was refused must not come back with the power.
   defp cut_back(%{files: files} = journal, reason) do

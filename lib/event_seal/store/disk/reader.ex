@@ -133,12 +133,10 @@ defmodule EventSeal.Store.Disk.Reader do
   defp places_in("", numbers), do: numbers
 
   # Nothing is added to a closed flow, so this is of one moment.
-  @few 8
-
   defp all_blocks(tables, flow) do
     row = Tables.find(tables, flow)
 
-    with true <- row(row, :height) <= @few,
+    with true <- Tables.few?(row),
          {:ok, pieces} <- pieces(tables, row, 0, :infinity),
          do: pieces,
          else: (_many -> nil)

@@ -88,12 +88,17 @@ defmodule EventSeal.Store.Disk.Tables do
 
   def block_key(number, height), do: :erlang.bsl(number, 32) + height
 
-  # So few blocks, with so few bytes together.
   @few 8
+  # Together.
   @small 65_536
 
+  @doc "Whether a flow has so few blocks that they are listed with it."
+  def few?(row), do: row(row, :height) <= @few
+
   @doc "A flow's row once its blocks are in the tables: if it is closed, it has their places, as `EventSeal.Store.Sheaf` has them."
-  def placed(handle, row) when row(row, :closed) and row(row, :height) <= @few do
+  def placed(handle, row), do: if(row(row, :closed) and few?(row), do: with_places(handle, row), else: row)
+
+  defp with_places(handle, row) do
     blocks =
       for height <- 0..(row(row, :height) - 1), do: :ets.lookup(handle.blocks, block_key(row(row, :number), height))
 
@@ -102,8 +107,6 @@ defmodule EventSeal.Store.Disk.Tables do
         row(row, places: for([{_, _, number, at, length}] <- blocks, into: "", do: <<number::32, at::32, length::32>>)),
       else: row
   end
-
-  def placed(_handle, row), do: row
 
   @doc "Runs `fun` while the rows of these shards are marked as changing; all shards for `:all`."
   def change(handle, shards, fun) do

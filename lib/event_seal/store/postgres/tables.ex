@@ -76,12 +76,8 @@ defmodule EventSeal.Store.Postgres.Tables do
         triggers(triggers, made) ++
           for([table, what] <- others, do: {table, what <> " is not ours"}) ++
           grants(grants, schema) ++
-          for(
-            at <- made.generated,
-            at not in Enum.map(columns, &List.to_tuple/1),
-            do: lacks(at, "column", "is not generated")
-          ) ++
-          for(key <- made.keys, key not in Enum.map(keys, &List.to_tuple/1), do: lacks(key, "key", "is not there")) ++
+          for(at <- made.generated -- Enum.map(columns, &List.to_tuple/1), do: lacks(at, "column", "is not generated")) ++
+          for(key <- made.keys -- Enum.map(keys, &List.to_tuple/1), do: lacks(key, "key", "is not there")) ++
           functions(functions, made, text, schema)
 
       {:ok, for({where, what} <- found, do: fault(schema, where, what))}

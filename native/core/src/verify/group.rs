@@ -152,8 +152,7 @@ fn open<'a, S: Source + ?Sized>(
     group: &[Context<'_>],
     buffers: &'a mut Vec<Vec<u8>>,
 ) -> Vec<Opened<'a>> {
-    let stopped = || group.iter().any(|context| context.control.stopped());
-    if stopped() {
+    if group.iter().any(|context| context.control.stopped()) {
         return group.iter().map(|_| (0, Err(Unopened::Stopped))).collect();
     }
     let indexes: Vec<usize> = group.iter().map(|context| context.index).collect();
