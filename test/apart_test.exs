@@ -2,12 +2,11 @@ defmodule EventSeal.ApartTest do
   # What a verification store lacks is shown and brought over; whatever becomes of it, appends go on.
   use ExUnit.Case, async: false
 
-  import ExUnit.CaptureIO
+  import EventSeal.CommandLine
 
   alias EventSeal.{
     Apart,
     BitRot,
-    Command,
     Error,
     Fault,
     Instance,
@@ -356,13 +355,5 @@ defmodule EventSeal.ApartTest do
       assert {:ok, %Rebuild{flows: 4, blocks: 4}} = run.()
       assert {:error, %Error{reason: :invalid, field: :verification}} = run.()
     end
-  end
-
-  defp command(name, args) do
-    me = self()
-    fun = fn -> send(me, {:status, apply(Command, name, [args])}) end
-    text = capture_io(fn -> capture_io(:stderr, fun) |> IO.write() end)
-    assert_received {:status, status}
-    {status, text}
   end
 end

@@ -3,9 +3,9 @@ defmodule EventSeal.BackupTest do
   # be and its journal is rotated all the time. Each copy opens, verifies, and holds what was acknowledged before it began.
   use ExUnit.Case, async: false
 
-  import ExUnit.CaptureIO
+  import EventSeal.CommandLine
 
-  alias EventSeal.{Command, Heads, Store, Verdict}
+  alias EventSeal.{Heads, Store, Verdict}
   alias EventSeal.Store.Disk
 
   @moduletag :tmp_dir
@@ -193,14 +193,4 @@ defmodule EventSeal.BackupTest do
   end
 
   defp head!(dir, heads), do: assert({0, _text} = command(:head, ["--dir", dir, "--out", heads]))
-
-  defp command(name, args) do
-    me = self()
-
-    text =
-      capture_io(fn -> IO.write(capture_io(:stderr, fn -> send(me, {:status, apply(Command, name, [args])}) end)) end)
-
-    assert_received {:status, status}
-    {status, text}
-  end
 end

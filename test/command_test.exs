@@ -2,9 +2,10 @@ defmodule EventSeal.CommandTest do
   # The commands as a user runs them: what they print, what they leave, and their exit status.
   use ExUnit.Case, async: true
 
+  import EventSeal.CommandLine
   import ExUnit.CaptureIO
 
-  alias EventSeal.{Command, Import}
+  alias EventSeal.Import
   alias EventSeal.Export.FileName
   alias EventSeal.Oracle.Json
 
@@ -277,20 +278,6 @@ defmodule EventSeal.CommandTest do
     capture_io(:stderr, fn ->
       assert catch_exit(Mix.Tasks.EventSeal.Verify.run(["--dir", Path.join(dir, "none")])) == {:shutdown, 2}
     end)
-  end
-
-  # Both streams, since where a message goes is not the point here.
-  defp command(name, args) do
-    me = self()
-
-    text =
-      capture_io(fn ->
-        errors = capture_io(:stderr, fn -> send(me, {:status, apply(Command, name, [args])}) end)
-        IO.write(errors)
-      end)
-
-    assert_received {:status, status}
-    {status, text}
   end
 
   defp digest(path), do: :crypto.hash(:sha256, File.read!(path))

@@ -308,17 +308,7 @@ defmodule EventSeal.DoctorTest do
     end
   end
 
-  defp command(args) do
-    me = self()
-
-    text =
-      capture_io(fn ->
-        IO.write(capture_io(:stderr, fn -> send(me, {:status, Command.doctor(args)}) end))
-      end)
-
-    assert_received {:status, status}
-    {status, text}
-  end
+  defp command(args), do: EventSeal.CommandLine.command(:doctor, args)
 
   test "what verifies what is unknown to it raises nothing", %{dir: dir} do
     assert {:ok, %Verdict{}} = BitRot.open(dir, :examine, &Verifier.run(&1, []))

@@ -5,7 +5,7 @@ defmodule EventSeal.LogAttacksTest do
   use ExUnit.Case, async: false
 
   import EventSeal.Forgery, only: [edit: 4, leaves: 1, put: 3, read: 1, verify: 2, write!: 2]
-  alias EventSeal.{Chain, Checkpoint, Command, Error, Native, Signer, Store, Verdict}
+  alias EventSeal.{Chain, Checkpoint, Error, Native, Signer, Store, Verdict}
 
   @moduletag :tmp_dir
 
@@ -295,16 +295,5 @@ defmodule EventSeal.LogAttacksTest do
     assert text =~ "usage"
   end
 
-  defp command(args) do
-    me = self()
-
-    text =
-      ExUnit.CaptureIO.capture_io(fn ->
-        errors = ExUnit.CaptureIO.capture_io(:stderr, fn -> send(me, {:status, Command.verify(args)}) end)
-        IO.write(errors)
-      end)
-
-    assert_received {:status, status}
-    {status, text}
-  end
+  defp command(args), do: EventSeal.CommandLine.command(:verify, args)
 end

@@ -60,7 +60,7 @@ defmodule EventSeal.MigrateTest do
   test "there and back again, with the same ids, blocks and log, and it goes on", context do
     %{tmp_dir: dir, before: before, retracted: retracted} = context
     opts = PostgresServer.store!(PostgresServer.shared())
-    url = String.replace(opts[:url], ~r{//([^@]*)@}, "//\\1:#{opts[:password].()}@")
+    url = PostgresServer.url(opts)
     disk = Path.join(dir, "disk")
     back = Path.join(dir, "back")
     said = capture_io(fn -> assert Command.migrate(["--from", disk, "--to", url]) == 0 end)

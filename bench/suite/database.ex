@@ -60,23 +60,23 @@ defmodule Bench.Database do
 
   @doc "How many events of a store follow one that another follows."
   @spec forks(Postgres.t(), String.t()) :: non_neg_integer
-  def forks(postgres, schema), do: count(postgres, "SET search_path = #{schema}; #{@own_forks}")
+  def forks(postgres, schema), do: Postgres.count(postgres, "SET search_path = #{schema}; #{@own_forks}")
 
   @doc "Recomputes a store's only flow, which is closed, by a window query: how many events are as they were sealed."
   @spec verify(Postgres.t(), String.t()) :: non_neg_integer
-  def verify(postgres, schema), do: count(postgres, "SET search_path = #{schema}; #{@verify}")
+  def verify(postgres, schema), do: Postgres.count(postgres, "SET search_path = #{schema}; #{@verify}")
 
   @doc "So many clients append to so many flows of a naive chain. Events a second, and how many forks there are."
   @spec naive(Postgres.t(), pos_integer, pos_integer, number, pos_integer) :: [number]
   def naive(postgres, clients, flows, seconds, bytes) do
     {_, 0} = Postgres.psql(postgres, "SET client_min_messages = error; #{@chain}")
-    body = String.duplicate("62", bytes)
+    body = Postgres.hex(bytes)
 
     insert =
       "INSERT INTO naive (flow, at, kind, body) VALUES ('patient/' || :client_id % #{flows}, 1, 'vital', '\\x#{body}');\n"
 
     [rate, _median] = Postgres.pgbench(postgres, insert, clients, seconds)
-    [rate, count(postgres, @forks)]
+    [rate, Postgres.count(postgres, @forks)]
   end
 
   @doc """
@@ -127,11 +127,6 @@ defmodule Bench.Database do
   defp draft(n, bytes) do
     {:ok, draft} = Event.draft(Bench.Store.event(n, Bench.Store.body(bytes)), euid: <<n::128>>)
     Chain.stamp(draft, recorded_at: n, salt: <<n::128>>)
-  end
-
-  defp count(postgres, sql) do
-    {said, 0} = Postgres.psql(postgres, sql)
-    said |> String.trim() |> String.to_integer()
   end
 
   @doc "Events a second of a window query over a store's only flow."

@@ -101,7 +101,9 @@ defmodule Bench.Postgres do
       "FROM generate_series(1, #{batch}) AS n;\n"
   end
 
-  defp hex(bytes), do: String.duplicate("62", bytes)
+  @doc "A body of so many bytes, as SQL writes it."
+  @spec hex(pos_integer) :: String.t()
+  def hex(bytes), do: String.duplicate("62", bytes)
 
   # pgbench's log has a line a transaction; the third number is how many microseconds it took.
   defp read(said, log) do
@@ -140,9 +142,13 @@ defmodule Bench.Postgres do
 
   @doc "Recomputes the chain by a window query: how many events are as they were chained."
   @spec verify(t) :: non_neg_integer
-  def verify(postgres) do
-    {count, 0} = psql(postgres, @verify)
-    count |> String.trim() |> String.to_integer()
+  def verify(postgres), do: count(postgres, @verify)
+
+  @doc "The number that SQL says."
+  @spec count(t, String.t()) :: integer
+  def count(postgres, sql) do
+    {said, 0} = psql(postgres, sql)
+    said |> String.trim() |> String.to_integer()
   end
 
   @doc "Where a client finds it."

@@ -3,8 +3,8 @@ defmodule EventSeal.Store.Postgres.ApartTest do
   # comes over, and whoever changes one of them is named, with the side that is wrong.
   use ExUnit.Case, async: false
 
-  import ExUnit.CaptureIO
-  alias EventSeal.{Apart, Command, Instance, Kept, Postgres, PostgresServer, Signer, Store, Verdict}
+  import EventSeal.CommandLine
+  alias EventSeal.{Apart, Instance, Kept, Postgres, PostgresServer, Signer, Store, Verdict}
 
   @moduletag :tmp_dir
   @moduletag :capture_log
@@ -202,7 +202,7 @@ defmodule EventSeal.Store.Postgres.ApartTest do
     end
 
     test "verify compares two databases, and names the side", %{server: server, events: events, apart: apart} do
-      both = ["--store", url(events), "--verification", url(apart)]
+      both = ["--store", PostgresServer.url(events), "--verification", PostgresServer.url(apart)]
       assert {0, said} = command(:verify, both)
       assert said =~ "2 blocks compared with the verification store"
 
@@ -215,14 +215,22 @@ defmodule EventSeal.Store.Postgres.ApartTest do
       assert {1, said} = command(:verify, both)
       assert said =~ "the verification store is wrong"
       refute said =~ "writes"
-      assert {2, said} = command(:verify, ["--store", url(events), "--verification", url(apart) <> "0"])
+
+      assert {2, said} =
+               command(:verify, [
+                 "--store",
+                 PostgresServer.url(events),
+                 "--verification",
+                 PostgresServer.url(apart) <> "0"
+               ])
+
       refute said =~ "writes"
     end
 
     test "one that is lost is made anew, on record",
          %{tmp_dir: tmp, events: events, checkpoint: checkpoint} = context do
       {_, {_, new}} = place(:schema, context)
-      args = ["--store", url(events), "--verification", url(new)]
+      args = ["--store", PostgresServer.url(events), "--verification", PostgresServer.url(new)]
       outside = Path.join(tmp, "outside")
       File.write!(outside, checkpoint.note)
       assert {2, said} = command(:rebuild, args)
@@ -232,9 +240,20 @@ defmodule EventSeal.Store.Postgres.ApartTest do
       assert said =~ "2 blocks of 1 flow" and said =~ "record/report.txt"
       refute said =~ "writes"
       assert File.read!(Path.join(tmp, "record/report.txt")) =~ "decision "
-      assert {0, _} = command(:verify, ["--store", url(events), "--verification", url(new)])
+
+      assert {0, _} =
+               command(:verify, ["--store", PostgresServer.url(events), "--verification", PostgresServer.url(new)])
+
       # Nothing is copied into one that holds anything.
-      again = ["--store", url(events), "--verification", url(new), "--out", Path.join(tmp, "again")]
+      again = [
+        "--store",
+        PostgresServer.url(events),
+        "--verification",
+        PostgresServer.url(new),
+        "--out",
+        Path.join(tmp, "again")
+      ]
+
       assert {2, said} = command(:rebuild, again)
       assert said =~ "must be an empty store"
     end
@@ -255,7 +274,7 @@ defmodule EventSeal.Store.Postgres.ApartTest do
     :ok = :file.pwrite(file, at, <<0::320>>)
     :ok = :file.close(file)
     out = Path.join(context.tmp_dir, "out")
-    assert {1, said} = command(:doctor, ["--dir", dir, "--verification", url(kept), "--out", out])
+    assert {1, said} = command(:doctor, ["--dir", dir, "--verification", PostgresServer.url(kept), "--out", out])
     assert said =~ "1 of these blocks hold with the digests that the verification store has of them"
     assert said =~ "The new store was verified: no fault."
   end
@@ -266,20 +285,4 @@ defmodule EventSeal.Store.Postgres.ApartTest do
       Kept.cut(List.last(pieces).at)
     end)
   end
-
-  defp command(name, args) do
-    parent = self()
-
-    said =
-      capture_io(fn ->
-        errors = capture_io(:stderr, fn -> send(parent, {:status, apply(Command, name, [args])}) end)
-        IO.puts(errors)
-      end)
-
-    assert_received {:status, status}
-    {status, said}
-  end
-
-  # With the password in it, as somebody may well type it.
-  defp url(opts), do: String.replace(opts[:url], ~r{//([^@]*)@}, "//\\1:#{opts[:password].()}@")
 end

@@ -2,30 +2,14 @@ defmodule EventSeal.Store.Postgres.CommandTest do
   # Every command over a database in the place of a folder. The names that commands run under are fixed.
   use ExUnit.Case, async: false
 
-  import ExUnit.CaptureIO
-  alias EventSeal.{Command, Postgres, PostgresServer, Proof, Signer}
+  import EventSeal.CommandLine
+  alias EventSeal.{Postgres, PostgresServer, Proof, Signer}
 
   @moduletag :tmp_dir
   @moduletag timeout: 240_000
 
-  defp command(name, args) do
-    parent = self()
-
-    said =
-      capture_io(fn ->
-        errors = capture_io(:stderr, fn -> send(parent, {:status, apply(Command, name, [args])}) end)
-        IO.puts(errors)
-      end)
-
-    assert_received {:status, status}
-    {status, said}
-  end
-
-  # The URL, with the password in it, as somebody may well type it.
-  defp url(opts), do: String.replace(opts[:url], ~r{//([^@]*)@}, "//\\1:#{opts[:password].()}@")
-
   test "import, verify, head, export, report: as over a folder", %{tmp_dir: dir} do
-    url = url(PostgresServer.store!(PostgresServer.shared()))
+    url = PostgresServer.url(PostgresServer.store!(PostgresServer.shared()))
     path = &Path.join(dir, &1)
 
     events =
@@ -63,21 +47,35 @@ defmodule EventSeal.Store.Postgres.CommandTest do
 
     opts = PostgresServer.store!(PostgresServer.shared())
     assert {0, _} = command(:export, ["--dir", path.("disk"), "--out", path.("archives"), "--format", "archive"])
-    assert {0, _} = command(:import, ["--store", url(opts) | Path.wildcard(path.("archives/*"))])
-    assert {0, _} = command(:export, ["--store", url(opts), "--out", path.("again"), "--format", "archive"])
+    assert {0, _} = command(:import, ["--store", PostgresServer.url(opts) | Path.wildcard(path.("archives/*"))])
+
+    assert {0, _} =
+             command(:export, ["--store", PostgresServer.url(opts), "--out", path.("again"), "--format", "archive"])
 
     for file <- Path.wildcard(path.("archives/*")) do
       assert File.read!(file) == File.read!(Path.join(path.("again"), Path.basename(file)))
     end
 
     File.write!(path.("checkpoint"), checkpoint.note)
-    assert {0, _} = command(:verify, ["--store", url(opts), "--checkpoint", path.("checkpoint"), "--key", key])
 
     assert {0, _} =
-             command(:prove, ["--store", url(opts), "--flow", "b", "--n", "3", "--disclose", "--out", path.("proof")])
+             command(:verify, ["--store", PostgresServer.url(opts), "--checkpoint", path.("checkpoint"), "--key", key])
+
+    assert {0, _} =
+             command(:prove, [
+               "--store",
+               PostgresServer.url(opts),
+               "--flow",
+               "b",
+               "--n",
+               "3",
+               "--disclose",
+               "--out",
+               path.("proof")
+             ])
 
     assert {:ok, %{event: %{body: "b3"}}} = Proof.verify(File.read!(path.("proof")), key: key)
-    assert {0, _} = command(:checkpoint, ["--store", url(opts), "--out", path.("last")])
+    assert {0, _} = command(:checkpoint, ["--store", PostgresServer.url(opts), "--out", path.("last")])
     assert File.read!(path.("last")) == checkpoint.note
 
     store = {EventSeal.Store.Postgres, opts}
@@ -118,7 +116,7 @@ defmodule EventSeal.Store.Postgres.CommandTest do
 
   test "what cannot be is said, without a password", %{tmp_dir: dir} do
     opts = PostgresServer.store!(PostgresServer.shared())
-    url = url(opts)
+    url = PostgresServer.url(opts)
 
     for {name, args} <- [
           {:verify, ["--store", url, "--dir", dir]},

@@ -2,7 +2,7 @@ defmodule EventSeal.Store.Postgres.SqlVerifyTest do
   # The verification in plain SQL, of sealed and settled events and of the log, finds what ours finds, and where.
   use ExUnit.Case, async: true
 
-  alias EventSeal.{Postgres, PostgresServer, Signer, Store}
+  alias EventSeal.{Postgres, PostgresServer, Store}
   alias EventSeal.Postgres.Error
 
   @moduletag :tmp_dir
@@ -13,13 +13,7 @@ defmodule EventSeal.Store.Postgres.SqlVerifyTest do
 
   # A flow of three blocks and a tail, one that is closed, one that has no block yet, and events that came together as a run.
   setup %{tmp_dir: tmp} do
-    opts = PostgresServer.store!(PostgresServer.shared(), sweep: :infinity)
-    key = Path.join(tmp, "log.key")
-    {:ok, _} = Signer.File.generate(key, "clinic.example/log")
-    name = :"sql_#{System.unique_integer([:positive])}"
-    checkpoints = [signer: {Signer.File, key}, every: :infinity]
-    tree = [name: name, store: {Store.Postgres, opts}, pool_window: 0, checkpoints: checkpoints, block: [max_events: 5]]
-    start_supervised!({EventSeal, tree})
+    {name, opts} = PostgresServer.tree!(tmp, block: [max_events: 5])
     append(name, @one, 1..7)
     append(name, @two, [5, 3, 4])
     append(name, "patient/3", 1..2)

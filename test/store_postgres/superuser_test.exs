@@ -2,7 +2,7 @@ defmodule EventSeal.Store.Postgres.SuperuserTest do
   # What a superuser does behind the database's refusals is found by the verification, with the table and the row named.
   use ExUnit.Case, async: true
 
-  alias EventSeal.{Fault, PostgresServer, Signer, Store, Verdict}
+  alias EventSeal.{Fault, PostgresServer, Verdict}
 
   @moduletag :tmp_dir
   @moduletag :capture_log
@@ -12,13 +12,7 @@ defmodule EventSeal.Store.Postgres.SuperuserTest do
 
   # A flow of two blocks and a tail, one that is closed, and one that has no block, under two checkpoints.
   setup %{tmp_dir: tmp} do
-    opts = PostgresServer.store!(PostgresServer.shared(), sweep: :infinity)
-    key = Path.join(tmp, "log.key")
-    {:ok, _} = Signer.File.generate(key, "clinic.example/log")
-    name = :"super_#{System.unique_integer([:positive])}"
-    checkpoints = [signer: {Signer.File, key}, every: :infinity]
-    tree = [name: name, store: {Store.Postgres, opts}, pool_window: 0, checkpoints: checkpoints, block: [max_events: 4]]
-    start_supervised!({EventSeal, tree})
+    {name, opts} = PostgresServer.tree!(tmp, block: [max_events: 4])
     append = fn flow, numbers -> for(n <- numbers, do: {flow, %{when: n, kind: "vital", body: "body #{n}"}}) end
     {:ok, _} = EventSeal.append_many(name, append.(@one, 1..7))
     {:ok, _} = EventSeal.append_many(name, append.(@two, 1..3) ++ append.("patient/3", 1..2))

@@ -114,7 +114,7 @@ defmodule EventSeal.Store.Postgres.TablesTest do
     ALTER TABLE event ENABLE ALWAYS TRIGGER refuse; ALTER TABLE block ENABLE ALWAYS TRIGGER refuse
     """)
 
-    url = String.replace(context.opts[:url], ~r{//([^@]*)@}, "//\\1:#{context.opts[:password].()}@")
+    url = PostgresServer.url(context.opts)
     parent = self()
     said = capture_io(fn -> send(parent, {:status, Command.setup(["--store", url, "--check"])}) end)
     assert_received {:status, 1}
@@ -138,7 +138,7 @@ defmodule EventSeal.Store.Postgres.TablesTest do
 
   test "the command says it, and shows no password", context do
     alter!(context, "ALTER TABLE event DISABLE TRIGGER refuse")
-    url = String.replace(context.opts[:url], ~r{//([^@]*)@}, "//\\1:#{context.opts[:password].()}@")
+    url = PostgresServer.url(context.opts)
     parent = self()
     said = capture_io(fn -> send(parent, {:status, Command.verify(["--store", url])}) end)
     assert_received {:status, 1}

@@ -3,7 +3,7 @@ defmodule EventSeal.PostgresServer do
   # A PostgreSQL server of the tests' own: a private data folder, a free port on loopback, and its end with the VM's, or when
   # it is stopped. PostgreSQL does not run as root; there another user runs it.
 
-  alias EventSeal.Postgres
+  alias EventSeal.{Postgres, Signer}
   alias EventSeal.Store.Postgres.Migration
 
   @enforce_keys [:dir, :port, :password]
@@ -148,6 +148,18 @@ defmodule EventSeal.PostgresServer do
     )
   end
 
+  @doc "A tree over a new store, under the test's supervisor, its log signed by a key in the folder: its name, and the store's options."
+  def tree!(dir, opts) do
+    store = store!(shared(), sweep: :infinity)
+    key = Path.join(dir, "log.key")
+    {:ok, _} = Signer.File.generate(key, "clinic.example/log")
+    name = :"ward_#{System.unique_integer([:positive])}"
+    checkpoints = [signer: {Signer.File, key}, every: :infinity]
+    tree = [name: name, store: {EventSeal.Store.Postgres, store}, pool_window: 0, checkpoints: checkpoints]
+    ExUnit.Callbacks.start_supervised!({EventSeal, tree ++ opts})
+    {name, store}
+  end
+
   @doc "These options as they can stand in a file, for another VM (`EventSeal.Crash.Load.store/1`)."
   def written(opts), do: {EventSeal.Store.Postgres, Keyword.update!(opts, :password, & &1.())}
 
@@ -172,6 +184,9 @@ defmodule EventSeal.PostgresServer do
     Supervisor.stop(supervisor)
     result
   end
+
+  @doc "The URL of a store's options with the password in it, as somebody may well type it."
+  def url(opts), do: String.replace(opts[:url], ~r{//([^@]*)@}, "//\\1:#{opts[:password].()}@")
 
   @doc "The schema that a store's options name."
   def schema(opts), do: URI.decode_query(URI.parse(opts[:url]).query)["schema"]

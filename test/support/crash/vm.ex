@@ -3,11 +3,12 @@ defmodule EventSeal.Crash.Vm do
   # The VM that is killed: `EventSeal.Crash.Load` runs in it, by a plan in a file. Or any other: it ends by itself.
 
   import ExUnit.Assertions, only: [flunk: 1]
+  alias EventSeal.Crash.Load
 
   @doc "Runs the plan in a VM that kills itself at an operation on its files."
   def kill_itself(plan, path) do
     File.write!(path, :erlang.term_to_binary(plan))
-    path |> launch() |> await_exit()
+    path |> launch(Load) |> await_exit()
   end
 
   @doc "Starts a VM that runs `module.main(path)` by this plan; its port, and its process id."
@@ -38,16 +39,13 @@ defmodule EventSeal.Crash.Vm do
 
   @doc "Runs the plan in a VM and kills it under load, or `while_opening`, when the store may still be opened."
   def kill_under_load(plan, path, while_opening) do
-    File.write!(path, :erlang.term_to_binary(plan))
-    port = launch(path)
-    pid = await_line(port, ~r/^boot (\d+)$/)
+    {port, _pid} = vm = start(Load, plan, path)
     unless while_opening, do: await_line(port, ~r/^(ready)$/)
     Process.sleep(:rand.uniform(400))
-    {_, 0} = System.cmd("kill", ["-9", pid])
-    await_exit(port)
+    kill(vm)
   end
 
-  defp launch(path, module \\ EventSeal.Crash.Load) do
+  defp launch(path, module) do
     paths = Enum.flat_map([:event_seal], &["-pa", &1 |> :code.lib_dir() |> Path.join("ebin")])
     args = paths ++ ["-e", "#{inspect(module)}.main(#{inspect(path)})"]
 

@@ -76,7 +76,7 @@ defmodule EventSeal.Faults.Database do
   end
 
   def arm({:process, passes, index}, _place, _machine, tree) do
-    kill = fn _call -> tree |> Tree.processes() |> pick(index) |> Process.exit(:kill) end
+    kill = fn _call -> Tree.kill_one(tree, index) end
     armed(%{act: {:also, kill}, passes: passes, kind: :process})
   end
 
@@ -89,8 +89,6 @@ defmodule EventSeal.Faults.Database do
 
   # At what is asked for a change: reads are many.
   defp armed(fault), do: FaultyFiles.arm(Map.put(fault, :on, Seam.kinds() -- [:read]))
-
-  defp pick(pids, index), do: Enum.at(pids, rem(index, length(pids)))
 
   @impl true
   def real?(_fault), do: false

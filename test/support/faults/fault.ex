@@ -24,7 +24,7 @@ defmodule EventSeal.Faults.Fault do
   end
 
   def arm({:process, where, passes, index}, _machine, tree) do
-    kill = fn _operation -> tree |> Tree.processes() |> pick(index) |> Process.exit(:kill) end
+    kill = fn _operation -> Tree.kill_one(tree, index) end
     FaultyFiles.arm(Map.merge(where(where), %{act: {:also, kill}, passes: passes, kind: :process}))
   end
 
@@ -68,8 +68,6 @@ defmodule EventSeal.Faults.Fault do
   @derived ~r/\.(euids|index)/
   defp where(:store), do: %{but: @derived}
   defp where(:derived), do: %{text: @derived}
-
-  defp pick(pids, index), do: Enum.at(pids, rem(index, length(pids)))
 
   @piece :binary.copy("x", 4096)
   defp fill(fd), do: with(:ok <- :file.write(fd, @piece), do: fill(fd))

@@ -42,6 +42,12 @@ defmodule EventSeal.Faults.Tree do
     if pids == [], do: :ok, else: kill(name)
   end
 
+  @doc "Kills one of its processes, counted round and round."
+  def kill_one(name, index) do
+    pids = processes(name)
+    pids |> Enum.at(rem(index, length(pids))) |> Process.exit(:kill)
+  end
+
   @doc "All processes of it, the supervisor and its host among them."
   def processes(name) do
     [name, Instance.store_name(name)] |> Enum.map(&Process.whereis/1) |> Enum.filter(&is_pid/1) |> linked([])
