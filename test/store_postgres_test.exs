@@ -4,7 +4,7 @@ defmodule EventSeal.StorePostgresTest do
 
   import EventSeal.StoreCase
   import ExUnit.CaptureLog
-  alias EventSeal.{Error, Postgres, PostgresServer, Signer, Store, Verdict, Wire}
+  alias EventSeal.{Error, Postgres, PostgresServer, Signer, Store, Wire}
 
   @moduletag timeout: 240_000
 
