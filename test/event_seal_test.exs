@@ -224,6 +224,18 @@ defmodule EventSealTest do
         assert_sound(name, "p/1")
       end
 
+      @tag options: [block: [max_age: :infinity], pool_window: 0]
+      test "what comes together and makes a block of its own is sealed at once", %{name: name} do
+        many = fn count -> for n <- 1..count, do: {"p/1", vital(n)} end
+        {:ok, _} = EventSeal.append_many(name, many.(511))
+        assert {:ok, %{blocks: 0, fixed: 0}} = EventSeal.head(name, "p/1")
+        {:ok, _} = EventSeal.append_many(name, many.(512))
+        assert {:ok, %{blocks: 1, fixed: 1020, settled: 1023}} = EventSeal.head(name, "p/1")
+        {:ok, _} = EventSeal.append_many(name, many.(600))
+        assert {:ok, %{blocks: 2, fixed: 1620, settled: 1623}} = EventSeal.head(name, "p/1")
+        assert_sound(name, "p/1")
+      end
+
       @tag options: [queue: [max_events: 3, max_bytes: 10_000]]
       test "too much at once is refused at once", %{name: name} do
         many = for n <- 1..4, do: {"p/1", vital(n)}

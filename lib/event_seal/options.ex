@@ -19,7 +19,11 @@ defmodule EventSeal.Options do
   ]
 
   @block [
-    max_events: [type: {:integer, 1, 1_048_576}, default: 4096, doc: "seal when so many events can be fixed"],
+    max_events: [
+      type: {:integer, 1, 1_048_576},
+      default: 4096,
+      doc: "seal when so many events can be fixed; 512 or more that come together are sealed at once, too"
+    ],
     max_bytes: [type: :positive, default: 8 * @mebibyte, doc: "or so many bytes are unsealed"],
     max_age: [
       type: :wait,

@@ -6,6 +6,9 @@ defmodule EventSeal.Flow.Stages do
   alias EventSeal.{Chain, Error, Event, Flow, Record}
   alias EventSeal.Chain.Run
 
+  # So many events that come together make a block of their own: they are written once then, and not kept until more come.
+  @useful 512
+
   @doc "The events that this batch took on, in order, to be packed."
   @spec drafts(Flow.t()) :: [Event.draft()]
   def drafts(%{step: %{drafts: asked}}), do: asked |> Enum.reverse() |> Enum.map(&elem(&1, 1))
@@ -136,7 +139,8 @@ defmodule EventSeal.Flow.Stages do
     fixable = Chain.fixable(flow.chain)
 
     fixable > 0 and
-      (flow.step.finish == :seal or fixable >= ctx.block.max_events or heavy?(flow, ctx) or
+      (flow.step.finish == :seal or fixable >= ctx.block.max_events or min(fixable, flow.step.settled) >= @useful or
+         heavy?(flow, ctx) or
          Flow.seal_due(flow, ctx) <= ctx.tick)
   end
 

@@ -153,7 +153,8 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   # What nothing speaks against is inserted while this process goes on.
   defp begin(state, commits) do
-    with {:ok, state, _fresh} <- know(unchecked(state, commits), names_of(commits)),
+    with {:ok, state} <- current(state, expected(commits)),
+         {:ok, state, _fresh} <- know(state, names_of(commits)),
          {:ok, state} <- number(state, commits),
          {draft, _accepted, []} <- judge(Draft.new(state.flows, state.numbers), commits) do
       send_off(%{state | flows: draft.flows, numbers: draft.numbers}, %{draft | flows: %{}, numbers: []}, commits)
@@ -196,7 +197,8 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   # What is refused on flows as they were known is judged once more on flows as they are.
   defp commit(state, commits, tries \\ @tries) do
-    with {:ok, state, fresh} <- know(unchecked(state, commits), names_of(commits)),
+    with {:ok, state} <- current(state, expected(commits)),
+         {:ok, state, fresh} <- know(state, names_of(commits)),
          {:ok, state} <- number(state, commits) do
       {draft, accepted, refused} = judge(Draft.new(state.flows, state.numbers), commits)
 
@@ -261,15 +263,29 @@ defmodule EventSeal.Store.Postgres.Committer do
 
   defp names(ops), do: for(op <- ops, elem(op, 0) not in [:leaf, :checkpoint], do: elem(op, 1))
 
-  # What a commit expects of a flow that it does not change, no key will say: such a flow is read.
-  defp unchecked(state, commits) do
-    expected = Enum.flat_map(commits, fn {_from, ops} -> ops |> Enum.reduce(%{}, &expected/2) |> Map.keys() end)
-    %{state | flows: Map.drop(state.flows, expected)}
-  end
+  # What a commit expects of a flow that it does not change, no key will say: the database is asked for that flow's turn.
+  defp expected(commits),
+    do: Enum.flat_map(commits, fn {_from, ops} -> ops |> Enum.reduce(%{}, &expected/2) |> Map.keys() end)
 
   defp expected({:expect, id, _}, expected), do: Map.put(expected, id, true)
   defp expected(_op, expected) when expected == %{}, do: expected
   defp expected(op, expected), do: Map.delete(expected, elem(op, 1))
+
+  # Of these flows, what is known of those that have moved is forgotten.
+  defp current(state, ids) do
+    case Enum.filter(ids, &is_map_key(state.flows, &1)) do
+      [] ->
+        {:ok, state}
+
+      known ->
+        with {:ok, turns} <- Loading.turns(state.client, known),
+             do:
+               {:ok, %{state | flows: Map.drop(state.flows, Enum.reject(known, &(turns[&1] == turn(state.flows[&1]))))}}
+    end
+  end
+
+  defp turn(nil), do: nil
+  defp turn(flow), do: flow.turn
 
   # Those that were read just now are returned beside.
   defp know(state, named) do

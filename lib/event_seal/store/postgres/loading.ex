@@ -13,9 +13,19 @@ defmodule EventSeal.Store.Postgres.Loading do
   WHERE f.id = ANY ($1)
   """
 
+  # What stands in a block already tells nothing more.
   @journal """
-  SELECT f.id, j.turn, j.seq, j.stage, j.next_seq FROM flow AS f JOIN journal AS j ON j.flow = f.number
-  WHERE f.id = ANY ($1) ORDER BY j.flow, j.turn
+  SELECT f.id, j.turn, j.seq, j.stage, j.next_seq
+  FROM flow AS f JOIN journal AS j ON j.flow = f.number LEFT JOIN LATERAL
+    (SELECT turn, through FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1) AS b ON true
+  WHERE f.id = ANY ($1) AND (b.turn IS NULL OR j.turn > b.turn OR j.seq > b.through)
+  ORDER BY j.flow, j.turn
+  """
+
+  @turns """
+  SELECT f.id, greatest((SELECT max(turn) FROM journal WHERE flow = f.number),
+    (SELECT turn FROM block WHERE flow = f.number ORDER BY height DESC LIMIT 1), 0)
+  FROM flow AS f WHERE f.id = ANY ($1)
   """
 
   @numbers "SELECT nextval('flow_number') FROM generate_series(1, $1)"
@@ -55,6 +65,13 @@ defmodule EventSeal.Store.Postgres.Loading do
 
       %{flow | turn: max(flow.turn, turn), next_seq: max(flow.next_seq, next_seq), pool: pool}
     end)
+  end
+
+  @doc "The last turns of those of these flows that are there."
+  @spec turns(Client.t(), [String.t()]) :: {:ok, %{String.t() => non_neg_integer}} | {:error, Postgres.Error.t()}
+  def turns(client, ids) do
+    with {:ok, [%{rows: rows}]} <- Client.run(client, [{@turns, [{[:text], ids}]}], []),
+         do: {:ok, Map.new(rows, &List.to_tuple/1)}
   end
 
   @doc "New numbers for flows that begin."

@@ -34,10 +34,11 @@ defmodule EventSeal.Store.Postgres.Reader do
   WHERE f.id = $1
   """
 
+  # What stands in a block already is not read again.
   @journal """
   SELECT j.turn, j.seq, j.stage, j.next_seq, j.meta, j.data FROM flow AS f #{@last}
   JOIN journal AS j ON j.flow = f.number
-  WHERE f.id = $1 ORDER BY j.turn
+  WHERE f.id = $1 AND (b.turn IS NULL OR j.turn > b.turn OR j.seq > b.through) ORDER BY j.turn
   """
 
   # Of a flow with nothing unsealed it is asked for only where $2 says so.
