@@ -13,6 +13,7 @@ defmodule EventSeal.Batch do
     * `{:settle, flow}` - `{:seal, flow}` - `{:close, flow, draft, expect}` - `{:due, flow}`
   """
 
+  alias EventSeal.Batch.Singles
   alias EventSeal.{Chain, Error, Event, Flow, Record, Store}
   alias EventSeal.Chain.{Container, Run}
   alias EventSeal.Flow.{Requests, Stages, Stored}
@@ -41,19 +42,34 @@ defmodule EventSeal.Batch do
   @doc "Takes requests, oldest first, through the flows that are in memory; `ctx` is `EventSeal.Flow`'s, with `store`."
   @spec run(%{optional(String.t()) => Flow.t()}, [request], map) :: {:ok, t} | {:error, Error.t()}
   def run(in_memory, requests, ctx) do
-    with {:ok, batch} <- requests |> touch(in_memory, ctx) |> accept(requests) |> take_directly(),
-         {:ok, batch} <- frame(batch),
-         {:ok, batch} <- settle(batch),
+    with {:ok, batch} <- settled(in_memory, requests, ctx),
          {:ok, batch} <- seal(batch) do
-      {flows, ops} = Enum.map_reduce(batch.flows, [], &kept/2)
-      {:ok, %{batch | flows: Map.new(flows), ops: ops, replies: Enum.map(batch.replies, &count(&1, batch.flows))}}
+      batch = Enum.reduce(batch.flows, batch, &kept/2)
+      {:ok, %{batch | replies: Enum.map(batch.replies, &count(&1, batch.flows))}}
     end
   end
 
-  defp kept({id, flow}, ops) do
-    own = Stored.ops(flow)
-    {{id, Flow.turned(flow, own)}, own ++ ops}
+  defp settled(in_memory, requests, ctx) do
+    case Singles.run(in_memory, requests, ctx) do
+      {:ok, flows, replies} -> {:ok, %__MODULE__{ctx: ctx, flows: flows, replies: replies}}
+      {:error, error} -> {:error, error}
+      :other -> requests |> touch(in_memory, ctx) |> accept(requests) |> settle_all()
+    end
   end
+
+  defp settle_all(batch) do
+    with {:ok, batch} <- take_directly(batch),
+         {:ok, batch} <- frame(batch),
+         do: settle(batch)
+  end
+
+  defp kept({id, flow}, batch) do
+    own = Stored.ops(flow)
+    keep(id, Flow.turned(flow, own), %{batch | ops: own ++ batch.ops})
+  end
+
+  defp keep(_id, %{turn: nil}, batch), do: batch
+  defp keep(id, flow, batch), do: %{batch | flows: %{batch.flows | id => flow}}
 
   @doc "The flows that a request's body names, each with the euid that its caller gave, or nil."
   @spec names(tuple) :: [{String.t(), binary | nil}]

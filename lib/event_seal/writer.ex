@@ -9,12 +9,9 @@ defmodule EventSeal.Writer do
   use GenServer
 
   alias EventSeal.{Batch, Error, Flow, Instance, Store, Telemetry}
-  alias EventSeal.Writer.{Agenda, Promises, Watches}
+  alias EventSeal.Writer.{Agenda, Heap, Promises, Watches}
 
   @batch 4096
-  # Most of what a writer makes is binaries that live as long as their events are unsealed. Left to itself the VM collects
-  # the whole heap again and again for their sake: two thirds of all time, measured. In words: 32 MB of binaries, 4 MB.
-  @spawn_opt [min_bin_vheap_size: 4_000_000, min_heap_size: 500_000]
   # Flows with nothing to do stay for a while, since the next event of a flow often comes soon.
   @idle_flows 1024
   @idle_bytes 65_536
@@ -30,7 +27,7 @@ defmodule EventSeal.Writer do
   end
 
   @doc false
-  def start_link(name, index), do: GenServer.start_link(__MODULE__, {name, index}, spawn_opt: @spawn_opt)
+  def start_link(name, index), do: GenServer.start_link(__MODULE__, {name, index}, spawn_opt: Heap.spawn_opt())
 
   @doc """
   Asks the writer of a flow (`EventSeal.Batch` has the requests); never exits.
@@ -406,6 +403,7 @@ defmodule EventSeal.Writer do
 
   defp hold(state) do
     Instance.hold(state.instance, state.index, state.held)
+    Heap.fit(elem(state.held, 1))
     state
   end
 
