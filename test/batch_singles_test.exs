@@ -60,6 +60,22 @@ defmodule EventSeal.BatchSinglesTest do
     end
   end
 
+  test "so it does where some flows are asked several times", %{ctx: ctx} do
+    names = ["a", "b", "c"]
+
+    for events <- 1..6, times <- [[2, 1, 1], [1, 5, 2], [9, 0, 4]] do
+      flows = flows(names, events, ctx)
+
+      requests = for at <- 1..9, {name, count} <- Enum.zip(names, times), at <= count, do: append(name, 100 + at)
+
+      assert {:ok, _flows, _replies} = Singles.run(flows, requests, ctx)
+      {:ok, short} = Batch.run(flows, requests, ctx)
+      {:ok, long} = Batch.run(flows, long(requests, names), ctx)
+      asked = for {name, count} <- Enum.zip(names, times), count > 0, do: name
+      assert shape(short) == shape(%{long | flows: Map.take(long.flows, asked)})
+    end
+  end
+
   test "what it settles is the chain that the store would take up again", %{ctx: ctx} do
     flows = flows(["a"], 3, ctx)
     {:ok, batch} = Batch.run(flows, [append("a", 4)], ctx)
@@ -73,8 +89,7 @@ defmodule EventSeal.BatchSinglesTest do
     {_, {:append, "a", draft, nil}} = append("a", 3)
 
     for requests <- [
-          [append("a", 3), append("a", 4)],
-          [append("a", 3), append("new", 1)],
+          [append("a", 3), append("new", 1), append("a", 4)],
           [append("a", 3, euid: <<1::128>>)],
           [append("a", 3, expect: 2)],
           [append("a", 3), {:x, {:seal, "b"}}],

@@ -1,7 +1,7 @@
 defmodule EventSeal.Batch.Singles do
   @moduledoc """
-  The commonest batch on a short way: single events, new for certain, each to a flow of its own that is in memory and lets
-  nothing wait in a pool.
+  The commonest batch on a short way: single events, new for certain, to flows that are in memory and let nothing wait in a
+  pool.
 
   Nothing has to be looked up, packed or let go for them, so the steps of `EventSeal.Batch` that do so are left out. What
   becomes of each flow is the same: the same functions do it.
@@ -10,17 +10,16 @@ defmodule EventSeal.Batch.Singles do
   alias EventSeal.{Chain, Error, Flow, Receipt}
   alias EventSeal.Flow.{Requests, Stages}
 
-  @type asked :: {String.t(), Flow.t(), {from :: term, {:ok, Receipt.t()}}}
+  @typep flows :: %{optional(String.t()) => Flow.t()}
+  @typep replies :: [{from :: term, {:ok, Receipt.t()}}]
 
   @doc "The flows as they would be, and the replies, newest first; `:other` if a request is of another kind."
-  @spec run(%{optional(String.t()) => Flow.t()}, [EventSeal.Batch.request()], map) ::
-          {:ok, %{optional(String.t()) => Flow.t()}, [{term, term}]} | {:error, Error.t()} | :other
+  @spec run(flows, [EventSeal.Batch.request()], map) :: {:ok, flows, replies} | {:error, Error.t()} | :other
   def run(in_memory, requests, ctx) do
     with true <- ctx.window == 0 and not Map.get(ctx, :signs, false),
-         {:ok, asked} <- take(requests, in_memory, ctx),
-         true <- each_alone?(asked),
-         {:ok, settled} <- settle(asked) do
-      {:ok, taken(asked, settled, ctx), Enum.map(asked, &elem(&1, 2))}
+         {:ok, flows, replies} <- take(requests, in_memory, ctx),
+         {:ok, flows} <- settle(flows, ctx) do
+      {:ok, flows, replies}
     else
       {:error, error} -> {:error, error}
       _ -> :other
@@ -29,35 +28,42 @@ defmodule EventSeal.Batch.Singles do
 
   # Nothing is drawn for a batch that begins with something else.
   defp take([{_from, {:append, _id, draft, nil}} | _] = requests, in_memory, ctx) when elem(draft, 0) == nil,
-    do: take(requests, in_memory, :crypto.strong_rand_bytes(26 * length(requests)), ctx, [])
+    do: take(requests, in_memory, :crypto.strong_rand_bytes(26 * length(requests)), ctx, {%{}, []})
 
   defp take(_requests, _in_memory, _ctx), do: :other
 
-  @spec take([EventSeal.Batch.request()], map, binary, map, [asked]) :: {:ok, [asked]} | :other
-  defp take([], _in_memory, <<>>, _ctx, asked), do: {:ok, asked}
+  @spec take([EventSeal.Batch.request()], flows, binary, map, {flows, replies}) :: {:ok, flows, replies} | :other
+  defp take([], _in_memory, <<>>, _ctx, {flows, replies}), do: {:ok, flows, replies}
 
-  defp take([{from, {:append, id, draft, nil}} | requests], in_memory, random, ctx, asked) when elem(draft, 0) == nil do
+  defp take([{from, {:append, id, draft, nil}} | requests], in_memory, random, ctx, {flows, replies})
+       when elem(draft, 0) == nil do
     <<own::binary-26, random::binary>> = random
 
-    with %{^id => %{waiting: 0} = flow} <- in_memory,
-         {:ok, flow, receipt} <- flow |> Flow.begin(%{}) |> Requests.append(draft, nil, own, ctx) do
-      take(requests, in_memory, random, ctx, [{id, flow, {from, {:ok, receipt}}} | asked])
+    with %Flow{} = flow <- taken_up(flows, in_memory, id),
+         {:ok, flow, receipt} <- Requests.append(flow, draft, nil, own, ctx) do
+      take(requests, in_memory, random, ctx, {Map.put(flows, id, flow), [{from, {:ok, receipt}} | replies]})
     else
       _ -> :other
     end
   end
 
-  defp take(_requests, _in_memory, _random, _ctx, _asked), do: :other
+  defp take(_requests, _in_memory, _random, _ctx, _taken), do: :other
 
-  defp each_alone?([_]), do: true
-  defp each_alone?(asked), do: asked |> Map.new(fn {id, _flow, _reply} -> {id, true} end) |> map_size() == length(asked)
-
-  defp settle(asked),
-    do: asked |> Enum.map(fn {_id, flow, _} -> {flow.chain, Stages.drafts(flow)} end) |> Chain.settle_drafts()
-
-  defp taken(asked, settled, ctx) do
-    asked
-    |> Enum.zip_with(settled, fn {id, flow, _reply}, {chain, runs} -> {id, Stages.taken(flow, chain, runs, ctx)} end)
-    |> Map.new()
+  defp taken_up(flows, in_memory, id) do
+    case flows do
+      %{^id => flow} -> flow
+      _ -> with %{^id => %{waiting: 0} = flow} <- in_memory, do: Flow.begin(flow, %{})
+    end
   end
+
+  defp settle(flows, ctx) do
+    asked = Map.to_list(flows)
+
+    with {:ok, settled} <-
+           asked |> Enum.map(fn {_id, flow} -> {flow.chain, Stages.drafts(flow)} end) |> Chain.settle_drafts() do
+      {:ok, asked |> Enum.zip_with(settled, &settled(&1, &2, ctx)) |> Map.new()}
+    end
+  end
+
+  defp settled({id, flow}, {chain, runs}, ctx), do: {id, Stages.taken(flow, chain, runs, ctx)}
 end
